@@ -1,0 +1,34 @@
+"""Every exception that kbalance raises on purpose; any other one is a bug.
+
+    KbalanceError
+    ├── TargetError      the user's move: a target, option or file that makes no sense      (exit code 2)
+    ├── DiscoveryError   the cluster's or the resolver's move: not found, unreachable       (exit code 3)
+    ├── TrafficError     nothing could be measured at all                                   (exit code 3)
+    └── ExchangeError    one request or connection went wrong; never leaves the room that holds the connection
+"""
+
+from kbalance.model.words import Failure
+
+
+class KbalanceError(Exception):
+    """The root; its message is one sentence that names the object and the next step."""
+
+
+class TargetError(KbalanceError):
+    """The target or an option cannot be used as given."""
+
+
+class DiscoveryError(KbalanceError):
+    """What stands behind the target could not be found out."""
+
+
+class TrafficError(KbalanceError):
+    """No traffic could be measured."""
+
+
+class ExchangeError(KbalanceError):
+    """One exchange failed; the driver turns it into an observation, the httpx transport into an httpx exception."""
+
+    def __init__(self, failure: Failure, detail: str = "") -> None:
+        super().__init__(detail or failure.value)
+        self.failure = failure

@@ -1,0 +1,242 @@
+"""The report: one value, many renderings; field names and order are those of the JSON form (``kbalance/report/v1``)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from kbalance.model.target import Facts, Target
+from kbalance.model.words import Confidence, Failure, Placement, Profile, Severity, Spread, Stop
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vantage:
+    """Where the traffic started."""
+
+    kind: str
+    """``local`` or ``job``."""
+    node: str | None = None
+    zone: str | None = None
+    address: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdentityReport:
+    """How kbalance knew who answered."""
+
+    source: str | None
+    """For example ``header X-Pod-Name``, ``body``, ``json /hostname``; ``None``: no identity was found."""
+    calibrated: bool
+    """Whether it was checked on direct connections to endpoints, where the truth is known."""
+    unidentified: int
+    """Answers in the whole run that could not be attributed."""
+    path: str | None = None
+    """The path that was asked, where it is another than the user's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestCounts:
+    """Requests of a profile; sent = answered + failed + abandoned."""
+
+    sent: int
+    answered: int
+    """Complete answers with a status below 500."""
+    failed: int
+    """Everything else that ended: not answered, or a status of 500 and above."""
+    abandoned: int = 0
+    """Under way when the run was stopped."""
+    retried: int = 0
+    """Sent again because the server closed the connection just before; counted once in `sent`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionCounts:
+    """Connections really opened by a profile."""
+
+    planned: int
+    """The most that the plan called for."""
+    opened: int
+    failed: int
+    """Never opened."""
+    closed_by_server: int
+    """Among those opened."""
+    requests_min: int
+    requests_median: float
+    requests_max: int
+    """Requests per opened connection."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Latency:
+    """Milliseconds from the intended start to the last byte."""
+
+    p50: float
+    p90: float
+    p99: float
+    max: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndpointLoad:
+    """What one endpoint got in one profile."""
+
+    name: str
+    requests: int
+    """Answered by it, whatever the status, and (per-endpoint) requests sent to it that it did not answer."""
+    connections: int
+    """Connections on which it answered at least once, or (per-endpoint) that were dialled to it."""
+    failed: int
+    share: float | None
+    """Of all requests attributed to endpoints; ``None``: there were none."""
+    latency_ms: Latency | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnknownLoad:
+    """Answers from somebody who is no endpoint."""
+
+    name: str
+    requests: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailureCount:
+    """Failed requests of one kind."""
+
+    kind: Failure
+    endpoint: str | None
+    """Who failed, where that is known."""
+    requests: int
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerLifetime:
+    """How long the server lets a connection live, as seen from the ones that it closed."""
+
+    connections: int
+    """Connections that the server closed after at least one answer."""
+    requests_min: int
+    requests_max: int
+    age_min_s: float
+    age_max_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """What the inference about placement stands on."""
+
+    e_value: float | None
+    """Against a fair draw per connection (see `kbalance.analysis.statistics`); ``None``: not tested."""
+    connections: int
+    """Draws, that is connections that were attributed to one endpoint."""
+    enough: bool
+    """Whether so many draws would have shown a bias of the size that the plan looks for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProfileReport:
+    """One row of the distribution."""
+
+    profile: Profile
+    protocol: str
+    parameters: Mapping[str, str | int | float | None]
+    stopped: Stop
+    duration_s: float
+    requests: RequestCounts
+    connections: ConnectionCounts
+    endpoints: tuple[EndpointLoad, ...]
+    """Every known endpoint, idle ones too, in the order of the facts."""
+    unknown: tuple[UnknownLoad, ...]
+    unidentified: int
+    """Answers of this profile that could not be attributed."""
+    busiest: float | None
+    """Busiest endpoint's requests over the fair share: 1.0 is even, n is all on one of n."""
+    expected_busiest: float | None
+    """What fair random placement of this many connections would give on average."""
+    idle: int
+    """Endpoints that got nothing."""
+    spread: Spread
+    placement: Placement
+    evidence: Evidence
+    several: int
+    """Connections answered by two or more endpoints."""
+    connect_ms: Latency | None
+    failures: tuple[FailureCount, ...]
+    server_lifetime: ServerLifetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """What one rule concluded."""
+
+    cause: str
+    severity: Severity
+    confidence: Confidence
+    summary: str
+    """One sentence for somebody who was just woken up."""
+    evidence: tuple[str, ...]
+    """The numbers that it stands on, one sentence each."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Diagnosis:
+    """The finding that explains most, and all of them."""
+
+    cause: str
+    severity: Severity
+    confidence: Confidence
+    summary: str
+    findings: tuple[Finding, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Artifact:
+    """Text that makes the change."""
+
+    name: str
+    kind: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recommendation:
+    """What to change, and what that did or would do."""
+
+    id: str
+    title: str
+    why: str
+    measured_busiest: float | None
+    """Busiest over fair share in the profile of this run that behaves like the fix."""
+    predicted_busiest: float | None
+    costs: tuple[str, ...]
+    artifacts: tuple[Artifact, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Threshold:
+    """A checked expression."""
+
+    expression: str
+    value: float | None
+    passed: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """Everything that a run found out."""
+
+    kbalance: str
+    """Version."""
+    started: str
+    """RFC 3339, UTC."""
+    duration_s: float
+    partial: bool
+    """Whether the run was cut short by Ctrl-C or the deadline."""
+    target: Target
+    vantage: Vantage
+    facts: Facts
+    identity: IdentityReport
+    profiles: tuple[ProfileReport, ...]
+    diagnosis: Diagnosis
+    recommendations: tuple[Recommendation, ...]
+    thresholds: tuple[Threshold, ...] = ()
+    notices: tuple[str, ...] = ()

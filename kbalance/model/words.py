@@ -1,0 +1,152 @@
+"""The closed sets: each value is the word that users meet in options and in the JSON report.
+
+This module stays free of dataclasses and of other imports: the command line loads it to print ``--help``.
+"""
+
+from enum import StrEnum
+
+
+class TargetKind(StrEnum):
+    """What the user named."""
+
+    SERVICE = "service"
+    URL = "url"
+
+
+class Profile(StrEnum):
+    """How a client uses connections, in the order in which profiles are run and reported."""
+
+    SINGLE = "single"
+    POOLED = "pooled"
+    SHORT_LIVED = "short-lived"
+    PER_ENDPOINT = "per-endpoint"
+
+
+class PoolPolicy(StrEnum):
+    """Which idle pooled connection takes the next request."""
+
+    ROUND_ROBIN = "round-robin"
+    """The next one in turn."""
+    LIFO = "lifo"
+    """The one used last (most client pools: keeps few connections warm)."""
+    FIFO = "fifo"
+    """The one that has waited longest."""
+    RANDOM = "random"
+
+
+class FactsSource(StrEnum):
+    """How kbalance knows the endpoints."""
+
+    API = "api"
+    GIVEN = "given"
+    DNS = "dns"
+    ANSWERS = "answers"
+    """Learned from what answered: an endpoint that never answered is not in the list."""
+
+
+class Failure(StrEnum):
+    """Why a request got no good answer."""
+
+    REFUSED = "refused"
+    """Connection refused (RST to our SYN)."""
+    UNREACHABLE = "unreachable"
+    """The network said that there is no way there, or the operating system would not open a socket."""
+    CONNECT_TIMEOUT = "connect-timeout"
+    TLS = "tls"
+    """The TLS handshake failed: certificate, name or protocol."""
+    TIMEOUT = "timeout"
+    """Connected, but no complete answer in time (also a body that drips too slowly)."""
+    RESET = "reset"
+    """Connection reset while a request was under way."""
+    CLOSED = "closed"
+    """The server closed the connection before the answer was complete."""
+    MALFORMED = "malformed"
+    """What came back is not HTTP/1.1."""
+    TOO_LARGE = "too-large"
+    """Header or body beyond the limit."""
+    STATUS = "status"
+    """A complete answer whose status is 500 or above."""
+
+
+class Closer(StrEnum):
+    """Who ended a connection."""
+
+    CLIENT = "client"
+    SERVER = "server"
+    FAILURE = "failure"
+
+
+class Spread(StrEnum):
+    """How this run's load lay over the endpoints: a fact."""
+
+    PINNED = "pinned"
+    """Every answered request went to one endpoint of several."""
+    UNEVEN = "uneven"
+    """The busiest endpoint's load over its fair share is above the tolerance."""
+    EVEN = "even"
+    FAILED = "failed"
+    """Too little was answered or identified to say."""
+
+
+class Placement(StrEnum):
+    """What chose the endpoint, inferred per connection."""
+
+    RANDOM = "random"
+    """Not distinguishable from a fair draw per connection, with enough connections to have told."""
+    EVEN = "even"
+    """In turn: counts of connections that differ by at most one, too even for a random draw."""
+    BIASED = "biased"
+    """Significantly unequal, more than one endpoint."""
+    FIXED = "fixed"
+    """Always the same endpoint, significantly."""
+    PER_REQUEST = "per-request"
+    """One connection is answered by several endpoints: a proxy balances requests."""
+    UNKNOWN = "unknown"
+    """Too few connections to tell, or nobody could be identified."""
+
+
+class Severity(StrEnum):
+    """How much a finding matters; the order of definition is from worst to mildest."""
+
+    PROBLEM = "problem"
+    """Something in the path is broken or biased."""
+    RISK = "risk"
+    """Works as configured, but clients that hold connections will be uneven."""
+    INFO = "info"
+
+
+class Confidence(StrEnum):
+    """How sure a finding is; the order of definition is from surest to least sure."""
+
+    CERTAIN = "certain"
+    LIKELY = "likely"
+    POSSIBLE = "possible"
+
+
+class FailOn(StrEnum):
+    """The mildest severity that makes the exit code 1."""
+
+    PROBLEM = "problem"
+    RISK = "risk"
+    NEVER = "never"
+
+
+class OutputFormat(StrEnum):
+    """The renderings of a report."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+class Stop(StrEnum):
+    """Why a profile ended."""
+
+    DONE = "done"
+    """All planned requests were made."""
+    CERTAIN = "certain"
+    """The question was settled early."""
+    FAILING = "failing"
+    """Too large a share of requests failed."""
+    DEADLINE = "deadline"
+    CONNECTION_CAP = "connection-cap"
+    INTERRUPTED = "interrupted"

@@ -1,0 +1,1 @@
+"""The only room that opens sockets to the target: the four client profiles and the driver that runs them. It counts and times; it does not judge."""
