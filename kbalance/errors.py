@@ -1,10 +1,10 @@
 """Every exception that kbalance raises on purpose; any other one is a bug.
 
-    KbalanceError
-    ├── TargetError      the user's move: a target, option or file that makes no sense      (exit code 2)
-    ├── DiscoveryError   the cluster's or the resolver's move: not found, unreachable       (exit code 3)
-    ├── TrafficError     nothing could be measured at all                                   (exit code 3)
-    └── ExchangeError    one request or connection went wrong; never leaves the room that holds the connection
+KbalanceError
+├── TargetError      the user's move: a target, option or file that makes no sense      (exit code 2)
+├── DiscoveryError   the cluster's or the resolver's move: not found, unreachable       (exit code 3)
+├── TrafficError     nothing could be measured at all                                   (exit code 3)
+└── ExchangeError    one request or connection went wrong; never leaves the room that holds the connection
 """
 
 from kbalance.model.words import Failure

@@ -49,7 +49,7 @@ class ProfilePlan:
     addresses: tuple[Address, ...]
     """The target's address, or for per-endpoint one address per slot."""
     endpoints: tuple[str, ...] = ()
-    """Per-endpoint only: the endpoint's name at each address."""
+    """The endpoint's name at each address, where the address is an endpoint's own and not a balancer's."""
     enough_connections: int = 0
     """Connections after which a fair draw can be told from an unfair one; 0 where the question does not arise."""
 
@@ -61,7 +61,8 @@ class TrafficPlan:
     request: RequestSpec
     profiles: tuple[ProfilePlan, ...]
     timeout_s: float
-    """Per request, from the intended start to the end of the answer, connecting included."""
+    """Per request, from its sending to the end of the answer, connecting included; not from when it was due, for a stall would
+    time out its whole backlog on sight."""
     deadline_s: float | None
     """For the whole run."""
     max_connections: int
@@ -87,7 +88,8 @@ class Options:
     """Of connections in `short-lived`."""
     timeout_s: float = 5.0
     deadline_s: float | None = 120.0
-    max_connections: int = 500
+    max_connections: int = 1000
+    """Tells a fair draw up to about a dozen endpoints; far from the 28,000 ephemeral ports of one client."""
     method: str = "GET"
     headers: tuple[tuple[str, str], ...] = ()
     body: bytes = b""

@@ -30,6 +30,12 @@ class IdentityReport:
     """Answers in the whole run that could not be attributed."""
     path: str | None = None
     """The path that was asked, where it is another than the user's."""
+    requests: int = 0
+    """Made to find that out, beside those of the profiles."""
+    connections: int = 0
+    """Opened for them."""
+    rejected: tuple[str, ...] = ()
+    """Why other places of the answers were not believed, one clause each; empty where one was."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -238,5 +244,7 @@ class Report:
     profiles: tuple[ProfileReport, ...]
     diagnosis: Diagnosis
     recommendations: tuple[Recommendation, ...]
+    seed: int = 0
+    """Repeats kbalance's own random choices when given as ``--seed``."""
     thresholds: tuple[Threshold, ...] = ()
     notices: tuple[str, ...] = ()

@@ -5,6 +5,10 @@ This module stays free of dataclasses and of other imports: the command line loa
 
 from enum import StrEnum
 
+MOST_CONNECTIONS = 20_000
+"""New connections of one run: more would use up the ports of the machine (Linux has 28,232 for connections to one address, and
+keeps each for a minute)."""
+
 
 class TargetKind(StrEnum):
     """What the user named."""
@@ -82,10 +86,10 @@ class Spread(StrEnum):
     PINNED = "pinned"
     """Every answered request went to one endpoint of several."""
     UNEVEN = "uneven"
-    """The busiest endpoint's load over its fair share is above the tolerance."""
+    """The busiest endpoint's load over its fair share is above the tolerance, or an endpoint got nothing."""
     EVEN = "even"
     FAILED = "failed"
-    """Too little was answered or identified to say."""
+    """Too little was answered or identified to say, or an endpoint that was asked directly answered nothing."""
 
 
 class Placement(StrEnum):
