@@ -1,0 +1,209 @@
+"""A connection watched by an asyncio loop: callbacks drive it, and one coroutine at a time waits for what it becomes."""
+
+import asyncio
+import math
+from collections import deque
+from collections.abc import Callable
+
+import httpx
+
+from kbalance.errors import ExchangeError
+from kbalance.model.target import Address
+from kbalance.wire.connection import Connection, Tls
+
+HIGH_WATER = 256 * 1024
+"""Bytes of a body that may wait for their reader before the socket is left alone."""
+LOW_WATER = HIGH_WATER // 4
+NO_LIMIT = 1 << 62
+"""Bodies are streamed, so their size is the reader's business."""
+
+Origin = tuple[str, bytes, int | None]
+"""Scheme, host and port, as the URL has them."""
+
+
+class Link(Connection):
+    """One connection of a transport.
+
+    Its user, a coroutine, calls ``begin``, then awaits ``wait()`` until ``head`` is there and, while ``awaiting``, takes the
+    parts of the body.
+    """
+
+    __slots__ = (
+        "_buffered",
+        "_loop",
+        "_paused",
+        "_waiter",
+        "deadline",
+        "error",
+        "idle",
+        "last",
+        "late",
+        "lost",
+        "origin",
+        "parts",
+    )
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        origin: Origin,
+        address: Address,
+        tls: Tls | None,
+        lost: Callable[["Link"], None],
+    ) -> None:
+        """
+        Args:
+            lost: called when it breaks or is closed by the server while nobody uses it.
+        """
+        super().__init__(address, tls, max_body=NO_LIMIT)
+        self.origin = origin
+        self.lost = lost
+        self.idle = False
+        self.error: Exception | None = None
+        """Why it is of no more use."""
+        self.deadline = math.inf
+        """On the loop's clock: of the wait that is under way, or of idleness."""
+        self.late: type[httpx.TimeoutException] = httpx.ConnectTimeout
+        self.parts: deque[bytes] = deque()
+        """Of the body, not taken yet."""
+        self.last = False
+        """Not to be used again, whatever the response says: this side asked to close, or its request is only half sent."""
+        self._buffered = 0
+        self._loop = loop
+        self._paused = False
+        self._waiter: asyncio.Future[None] | None = None
+
+    @property
+    def waiting(self) -> bool:
+        """Whether somebody waits, so that the deadline counts."""
+        return self._waiter is not None
+
+    async def wait(self) -> None:
+        """Until something has changed.
+
+        Raises:
+            ExchangeError, httpx.TimeoutException: the connection's own end.
+        """
+        if self.error is not None:
+            raise self.error
+        self._waiter = self._loop.create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+        if self.error is not None:
+            raise self.error
+
+    def _wake(self) -> None:
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    def fail(self, error: Exception) -> None:
+        """Ends its usefulness; whoever waits is told, and whoever holds it closes it."""
+        self.error = error
+        self.reusable = False
+        self._unwatch()
+        self._wake()
+        if self.idle:
+            self.lost(self)
+
+    def shut(self) -> None:
+        """Closes, and leaves nothing behind in the loop."""
+        self._unwatch()
+        self.close()
+
+    def _unwatch(self) -> None:
+        fd = self.fileno()
+        if fd >= 0 and not self._loop.is_closed():
+            self._loop.remove_reader(fd)
+            self._loop.remove_writer(fd)
+
+    # Opening
+
+    async def opened(self) -> None:
+        """Waits until the connection is open.
+
+        Raises:
+            ExchangeError: as `Connection.advance`.
+        """
+        self._loop.add_writer(self.fileno(), self._go_on)
+        while not self.is_open:
+            await self.wait()
+
+    def _go_on(self) -> None:
+        try:
+            opened = self.advance()
+        except ExchangeError as error:
+            return self.fail(error)
+        self._unwatch()
+        if opened:
+            self._loop.add_reader(self.fileno(), self._readable)
+            self._wake()
+        elif self.wants_write:
+            self._loop.add_writer(self.fileno(), self._go_on)
+        else:
+            self._loop.add_reader(self.fileno(), self._go_on)
+
+    # An exchange
+
+    def begin(self, data: bytes, method: str) -> None:
+        """Sends a request; raises as `send`."""
+        self.send(data, method)
+        if self.wants_write:
+            self._loop.add_writer(self.fileno(), self._writable)
+
+    def more(self, data: bytes) -> None:
+        """Sends more of the request's body; raises as `send_more` and `wait`."""
+        if self.error is not None:
+            raise self.error
+        self.send_more(data)
+        if self.wants_write:
+            self._loop.add_writer(self.fileno(), self._writable)
+
+    def _writable(self) -> None:
+        try:
+            self.flush()
+        except ExchangeError as error:
+            return self.fail(error)
+        if not self.wants_write:
+            self._loop.remove_writer(self.fileno())
+            self._wake()
+
+    def _readable(self) -> None:
+        try:
+            self.receive()
+        except ExchangeError as error:
+            return self.fail(error)
+        waiter = self._waiter
+        if waiter is not None and self.head is not None and not waiter.done():
+            waiter.set_result(None)
+
+    def absorb(self, data: bytes) -> bool:
+        """Keeps all parts of the body; stops reading while too many wait."""
+        for event in self.events(data):
+            if isinstance(event, bytes):
+                self.parts.append(event)
+                self._buffered += len(event)
+        if self._buffered > HIGH_WATER and self.awaiting:
+            self._paused = True
+            self._loop.remove_reader(self.fileno())
+        return not self.awaiting
+
+    def take_part(self) -> bytes:
+        """The next part of the body."""
+        part = self.parts.popleft()
+        self._buffered -= len(part)
+        if self._paused and self._buffered < LOW_WATER and self.error is None:
+            self._paused = False
+            self._loop.add_reader(self.fileno(), self._readable)
+        return part
+
+    def take_body(self) -> bytes:
+        """The body of a complete response."""
+        if not self.parts:
+            return self.body
+        body = b"".join(self.parts)
+        self.parts.clear()
+        self._buffered = 0
+        return body
