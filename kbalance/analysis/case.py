@@ -1,0 +1,158 @@
+"""All that is known when a run is over, and what several rules ask of it."""
+
+from dataclasses import dataclass
+
+from kbalance.model.plan import TrafficPlan
+from kbalance.model.report import IdentityReport, ProfileReport, Vantage
+from kbalance.model.target import Facts, Target
+from kbalance.model.words import Confidence, FactsSource, Failure, Placement, Profile, Spread
+
+NOBODY = IdentityReport(source=None, calibrated=False, unidentified=0)
+"""No identity was looked for or found."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """What the rules look at: nothing else decides a diagnosis."""
+
+    target: Target
+    facts: Facts
+    """Before the traffic."""
+    facts_after: Facts | None = None
+    """After it; ``None``: not asked again."""
+    plan: TrafficPlan | None = None
+    """``None``: there was nobody to send traffic to."""
+    identity: IdentityReport = NOBODY
+    vantage: Vantage | None = None
+    profiles: tuple[ProfileReport, ...] = ()
+    tolerance: float = 1.5
+    alpha: float = 0.01
+    interrupted: bool = False
+    """Whether the run was cut short by Ctrl-C or the deadline."""
+
+    def profile(self, profile: Profile) -> ProfileReport | None:
+        """What this profile measured; ``None``: it was not run."""
+        return next((p for p in self.profiles if p.profile is profile), None)
+
+    @property
+    def single(self) -> ProfileReport | None:
+        return self.profile(Profile.SINGLE)
+
+    @property
+    def pooled(self) -> ProfileReport | None:
+        return self.profile(Profile.POOLED)
+
+    @property
+    def fresh(self) -> ProfileReport | None:
+        """The short-lived profile: fresh connections to the target's address."""
+        return self.profile(Profile.SHORT_LIVED)
+
+    @property
+    def direct(self) -> ProfileReport | None:
+        """The per-endpoint profile: connections that were directed to each endpoint."""
+        return self.profile(Profile.PER_ENDPOINT)
+
+    @property
+    def through(self) -> tuple[ProfileReport, ...]:
+        """The profiles that dialled the target's address, where something else chose the endpoint."""
+        return tuple(p for p in self.profiles if p.profile is not Profile.PER_ENDPOINT)
+
+    @property
+    def dead(self) -> frozenset[str]:
+        """Endpoints that answered nothing when asked directly."""
+        return frozenset(e.name for e in self.direct.endpoints if e.requests == e.failed > 0) if self.direct else frozenset()
+
+    @property
+    def dialled(self) -> str | None:
+        """The endpoint whose own address the target's is, so that nothing on the way chooses; ``None``: something does."""
+        plans = self.plan.profiles if self.plan is not None else ()
+        return next((p.endpoints[0] for p in plans if p.profile is not Profile.PER_ENDPOINT and p.endpoints), None)
+
+    @property
+    def learned(self) -> bool:
+        """Whether endpoints are known from answers alone, so that silent ones would not be known."""
+        return self.facts.source is FactsSource.ANSWERS
+
+    @property
+    def n(self) -> int:
+        """Endpoints that should get traffic, or that were seen where nobody named them."""
+        seen = max((len(p.endpoints) for p in self.profiles), default=0)
+        return max(seen, len(self.facts.ready)) if self.learned else len(self.facts.ready)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conclusion:
+    """What a rule's check found; its id and severity are the rule's."""
+
+    confidence: Confidence
+    summary: str
+    """One sentence for somebody who was just woken up."""
+    evidence: tuple[str, ...]
+    """The numbers it stands on, one sentence each."""
+
+
+def static_explanations(facts: Facts) -> tuple[str, ...]:
+    """Facts by which some endpoints rightly get more or nothing, in the API's words."""
+    service = facts.service
+    found = []
+    if service is not None:
+        if service.session_affinity != "None":
+            found.append(f"sessionAffinity: {service.session_affinity}")
+        if service.internal_traffic_policy != "Cluster":
+            found.append(f"internalTrafficPolicy: {service.internal_traffic_policy}")
+        if service.external_traffic_policy not in (None, "Cluster"):
+            found.append(f"externalTrafficPolicy: {service.external_traffic_policy}")
+        if service.traffic_distribution is not None:
+            found.append(f"trafficDistribution: {service.traffic_distribution}")
+        if service.cluster_ip == "None":
+            found.append("clusterIP: None")
+    if any(endpoint.hints for endpoint in facts.ready):
+        found.append("EndpointSlice hints")
+    return tuple(found)
+
+
+def ruled_out(facts: Facts) -> str:
+    """What the facts speak against, or that nobody could ask."""
+    if facts.service is None:
+        return (
+            "The Service's settings are not known for this target, so session affinity, local traffic policy and topology hints "
+            "could not be ruled out."
+        )
+    if found := static_explanations(facts):
+        return f"Set for this Service: {', '.join(found)}."
+    return "Ruled out by the API: session affinity, local traffic policies, trafficDistribution, topology hints."
+
+
+def fair_fresh(case: Case) -> bool:
+    """Whether fresh connections were shown to be shared out fairly."""
+    return case.fresh is not None and case.fresh.placement in (Placement.RANDOM, Placement.EVEN)
+
+
+def spreading_fresh(case: Case) -> bool:
+    """Whether fresh connections reached several endpoints and nothing speaks against a fair draw."""
+    return (
+        case.fresh is not None
+        and case.fresh.placement in (Placement.RANDOM, Placement.EVEN, Placement.UNKNOWN)
+        and case.fresh.spread in (Spread.EVEN, Spread.UNEVEN)
+    )
+
+
+def held(report: ProfileReport | None) -> bool:
+    """Whether requests followed their connections: enough of them, and no connection was answered by two endpoints."""
+    return (
+        report is not None
+        and not report.several
+        and report.spread is not Spread.FAILED
+        and report.requests.answered >= 2 * max(1, report.connections.opened)
+    )
+
+
+def failed_share(report: ProfileReport) -> float:
+    """Failed requests over those that ended."""
+    ended = report.requests.answered + report.requests.failed
+    return report.requests.failed / ended if ended else 0.0
+
+
+def came_back(report: ProfileReport) -> bool:
+    """Whether anybody answered, be it with an error."""
+    return report.requests.answered > 0 or any(f.kind is Failure.STATUS for f in report.failures)

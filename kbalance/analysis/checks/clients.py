@@ -1,0 +1,117 @@
+"""What clients that hold connections make of a path that shares out fresh ones fairly."""
+
+from kbalance.analysis.case import Case, Conclusion, fair_fresh, held, ruled_out, spreading_fresh, static_explanations
+from kbalance.analysis.statistics import expected_busiest
+from kbalance.analysis.wording import count, odds, times
+from kbalance.model.report import ProfileReport
+from kbalance.model.words import Confidence, Placement, PoolPolicy, Spread
+
+CROWDED = 2.0
+"""Requests on the fullest connection over the pool's mean, from which on the pool's order and not the draw makes the load uneven:
+below, the draw of a few connections already does more."""
+
+CROWDED_REQUESTS = 5
+"""And so many requests more than the mean, or the pool was hardly used."""
+
+
+def pool_order(case: Case) -> Conclusion | None:
+    """The pool has several connections and sends most requests down few of them, even where luck made that no worse this time."""
+    pooled = case.pooled
+    if pooled is None or case.n < 2 or not held(pooled) or pooled.placement in (Placement.FIXED, Placement.BIASED):
+        return None
+    if case.fresh is not None and not spreading_fresh(case):
+        return None
+    slots = _slots(pooled)
+    mean = pooled.requests.sent / slots
+    if slots < 2 or pooled.connections.requests_max < max(CROWDED * mean, mean + CROWDED_REQUESTS):
+        return None
+    policy = pooled.parameters.get("pool_policy")
+    chosen = policy not in (None, PoolPolicy.ROUND_ROBIN)
+    return Conclusion(
+        confidence=Confidence.CERTAIN if chosen and fair_fresh(case) else Confidence.LIKELY,
+        summary=f"The pool of {slots} sends most requests down few connections, so a bigger pool would not help.",
+        evidence=(
+            f"pooled ({policy}): {pooled.connections.requests_max} of {pooled.requests.sent} requests on one connection; "
+            f"in turn, each of {slots} would carry {mean:.0f}.",
+            *_load(pooled),
+            *_fresh_evidence(case),
+        ),
+    )
+
+
+def connection_pinning(case: Case) -> Conclusion | None:
+    """Requests follow their connection, and a connection stays on the endpoint that it was drawn for."""
+    sticking = [p for p in (case.single, case.pooled) if p is not None and held(p) and _unequal(p)]
+    if case.n < 2 or not sticking or any(p.several for p in case.through):
+        return None
+    if case.fresh is None:
+        if any(p.placement is Placement.FIXED for p in sticking):
+            return None
+        confidence = Confidence.POSSIBLE if static_explanations(case.facts) else Confidence.LIKELY
+    elif case.fresh.spread in (Spread.EVEN, Spread.UNEVEN) and case.fresh.placement is not Placement.FIXED:
+        confidence = Confidence.CERTAIN if fair_fresh(case) else Confidence.LIKELY
+    else:
+        return None
+    return Conclusion(
+        confidence=confidence,
+        summary="Each connection stays on one endpoint, so clients that keep connections load endpoints unevenly.",
+        evidence=(
+            *(line for p in sticking for line in _load(p)),
+            *_fresh_evidence(case),
+            ruled_out(case.facts),
+        ),
+    )
+
+
+def small_sample(case: Case) -> Conclusion | None:
+    """The pool is uneven by no more than few connections make it by luck."""
+    pooled = case.pooled
+    if pooled is None or not held(pooled) or pooled.expected_busiest is None or pooled.busiest is None:
+        return None
+    if not _unequal(pooled) or pooled.placement not in (Placement.UNKNOWN, Placement.RANDOM) or not spreading_fresh(case):
+        return None
+    if pool_order(case) is not None or case.dead or pooled.connections.failed:
+        return None
+    draws = pooled.evidence.connections
+    return Conclusion(
+        confidence=Confidence.CERTAIN if fair_fresh(case) else Confidence.LIKELY,
+        summary=f"A pool of {draws} over {count(case.n, 'endpoint')} is this uneven by luck; many clients even out.",
+        evidence=(
+            f"pooled: the busiest endpoint got {times(pooled.busiest)} times its fair share; fair draws of {draws} connections "
+            f"give {times(pooled.expected_busiest)} on average ({odds(pooled.evidence.e_value)}).",
+            f"100 such clients together: {times(expected_busiest(100 * draws, case.n))}.",
+        ),
+    )
+
+
+def _unequal(report: ProfileReport) -> bool:
+    return report.spread in (Spread.PINNED, Spread.UNEVEN)
+
+
+def _slots(report: ProfileReport) -> int:
+    """The size of the pool."""
+    slots = report.parameters.get("connections")
+    return slots if isinstance(slots, int) else report.connections.planned
+
+
+def _load(report: ProfileReport) -> tuple[str, ...]:
+    """Requests, connections and what became of them."""
+    opened = count(report.connections.opened, "connection")
+    requests = count(report.requests.answered, "request")
+    if report.spread is Spread.PINNED:
+        name = max(report.endpoints, key=lambda e: e.requests).name
+        return (f"{report.profile}: {requests} on {opened}, all answered by {name} of {len(report.endpoints)} endpoints.",)
+    return (f"{report.profile}: {requests} on {opened}, busiest endpoint {times(report.busiest or 0)} times its fair share.",)
+
+
+def _fresh_evidence(case: Case) -> tuple[str, ...]:
+    """What fresh connections did, or that they were not measured."""
+    fresh = case.fresh
+    if fresh is None:
+        return ("Whether fresh connections spread was not measured; add --profile short-lived.",)
+    reached = sum(1 for e in fresh.endpoints if e.connections)
+    line = f"short-lived: {fresh.evidence.connections} fresh connections reached {reached} of {case.n} endpoints"
+    if fresh.placement is Placement.EVEN:
+        return (f"{line} in turn.",)
+    missed = "" if fresh.evidence.enough else "; too few to exclude a mild bias"
+    return (f"{line}; {odds(fresh.evidence.e_value)}{missed}.",)

@@ -1,0 +1,209 @@
+"""What is wrong with single endpoints: failing, slow, never chosen, or not an endpoint at all."""
+
+import math
+
+from kbalance.analysis.case import Case, Conclusion, came_back, failed_share, static_explanations
+from kbalance.analysis.statistics import chance_unseen
+from kbalance.analysis.wording import count, failure_kinds, failures_of, listed, millis, percent, times
+from kbalance.model.report import EndpointLoad, ProfileReport
+from kbalance.model.words import Confidence, FactsSource, Placement
+
+FAILING_SHARE = 0.1
+"""Of one endpoint's requests: a tenth is ten times what retries and rollouts explain."""
+
+FAILING_LEAST = 2
+"""Requests: a single one may be a connection that the server closed at that moment."""
+
+FRESH_FAILED_LEAST = 5
+"""Fresh connections that must fail before one reasons from their share."""
+
+SLOW_RATIO = 3.0
+"""Median over the others' median: below, another node or a colder cache will do it."""
+
+SLOW_FLOOR_MS = 10.0
+"""And so much in all: 0.2 ms against 0.6 ms is a ratio of three that no user feels and one busy core makes."""
+
+SLOW_ANSWERS = 5
+"""A median of fewer is one request's bad luck."""
+
+SLOW_LISTED = 5
+"""Slow endpoints whose numbers are given; their names stand in the summary."""
+
+MISSED_CHANCE = 0.01
+"""Of a fair draw leaving out an endpoint by accident; above, silence is no evidence."""
+
+
+def endpoint_failing(case: Case) -> Conclusion | None:
+    """Endpoints that fail when dialled directly, or the shadow they throw on fresh connections."""
+    if not any(came_back(p) for p in case.profiles):
+        return None
+    if case.direct is None:
+        return _failing_unseen(case)
+    failing = [e for e in case.direct.endpoints if e.failed >= max(FAILING_LEAST, FAILING_SHARE * e.requests)]
+    unreachable = all(e.failed == e.requests for e in case.direct.endpoints)
+    if not failing or (unreachable and any(_works(p) for p in case.through)):
+        # All fail directly and yet the target answers: it is the direct way that is closed from here, not the endpoints.
+        return None
+    everyone = len(failing) == len(case.direct.endpoints)
+    who = f"all {len(failing)} endpoints" if everyone and len(failing) > 1 else listed(e.name for e in failing)
+    clear = not everyone and all(2 * e.failed >= e.requests for e in failing)
+    return Conclusion(
+        confidence=Confidence.CERTAIN if clear else Confidence.LIKELY,
+        summary=f"Ready but failing when asked directly: {who} ({failure_kinds(case.direct, failing[0].name)}"
+        + (f", {percent(failed_share(case.direct))} of the requests)." if everyone else ")."),
+        evidence=(
+            *(_direct_failures(case.direct, e) for e in failing),
+            *_fresh_failures(case.fresh, len(failing), len(case.direct.endpoints)),
+        ),
+    )
+
+
+def slow_endpoint(case: Case) -> Conclusion | None:
+    """Endpoints whose median, asked directly, lies beyond nearly all answers of the others."""
+    if case.direct is None:
+        return None
+    measured = [e for e in case.direct.endpoints if e.latency_ms is not None and e.requests - e.failed >= SLOW_ANSWERS]
+    slow = [(e, ratio) for e in measured if (ratio := _slowness(e, [o for o in measured if o is not e])) is not None]
+    if not slow:
+        return None
+    names = [e.name for e, _ in slow]
+    worst = max(slow, key=lambda pair: pair[1])[0]
+    others = [e for e in measured if e.name not in names]
+    typical = _middle([_p50(e) for e in others]) or 0.0
+    return Conclusion(
+        confidence=Confidence.CERTAIN if len(slow) == 1 and worst.requests >= 2 * SLOW_ANSWERS else Confidence.LIKELY,
+        summary=f"Far slower than the others when asked directly: {listed(names)} "
+        f"({millis(_p50(worst))} at the median, the others {millis(typical)}).",
+        evidence=(
+            *(_median_of(e) for e, _ in slow[:SLOW_LISTED]),
+            f"The other {count(len(others), 'endpoint')}: median {millis(typical)}, "
+            f"nine of ten within {millis(max((_p90(e) for e in others), default=0.0))} at each.",
+        ),
+    )
+
+
+def missing_endpoint(case: Case) -> Conclusion | None:
+    """Endpoints that fresh connections never reach although they are ready and answer."""
+    missing = missing_names(case)
+    if case.fresh is None or not missing:
+        return None
+    asked = {e.name: e for e in case.direct.endpoints if e.requests > e.failed} if case.direct else {}
+    draws = case.fresh.evidence.connections
+    return Conclusion(
+        confidence=Confidence.CERTAIN if asked and case.facts.service is not None else Confidence.LIKELY,
+        summary=f"Ready but never chosen by {draws} fresh connections: {listed(missing)}; the rules on the way look stale.",
+        evidence=(
+            f"A fair draw of {draws} connections leaves out an endpoint of {case.n} with a chance of {_chance(draws, case.n)}.",
+            *(f"{n}: {asked[n].requests} direct requests, {asked[n].failed} failed." for n in missing if n in asked),
+            *(() if asked else ("The endpoints were not asked directly; add --profile per-endpoint.",)),
+        ),
+    )
+
+
+def unknown_endpoint(case: Case) -> Conclusion | None:
+    """Answers that carry the name of somebody who should not get traffic."""
+    answers: dict[str, int] = {}
+    for report in case.profiles:
+        for unknown in report.unknown:
+            answers[unknown.name] = answers.get(unknown.name, 0) + unknown.requests
+    if not answers or case.learned:
+        return None
+    not_ready = {e.name for e in case.facts.endpoints if not e.ready}
+    sure = case.facts.source is FactsSource.API
+    return Conclusion(
+        confidence=(Confidence.CERTAIN if case.identity.calibrated else Confidence.LIKELY) if sure else Confidence.POSSIBLE,
+        summary=f"Answered, but not among the ready endpoints: {listed(sorted(answers))}.",
+        evidence=(
+            *(
+                f"{name}: {count(answers[name], 'answer')}, {'listed but not ready' if name in not_ready else 'not in the list'}."
+                for name in sorted(answers)
+            ),
+            *(() if sure else ("The list of endpoints does not come from the API and may be incomplete.",)),
+        ),
+    )
+
+
+def missing_names(case: Case) -> tuple[str, ...]:
+    """Endpoints left out by fresh connections, not by accident, not by a setting, and not because they fail."""
+    fresh = case.fresh
+    if fresh is None or fresh.placement is not Placement.BIASED or case.learned or static_explanations(case.facts):
+        return ()
+    if chance_unseen(fresh.evidence.connections, case.n) > MISSED_CHANCE:
+        return ()
+    return tuple(e.name for e in fresh.endpoints if not e.connections and e.name not in case.dead)
+
+
+def _failing_unseen(case: Case) -> Conclusion | None:
+    """Without direct connections: fresh ones that fail in the proportion of whole endpoints."""
+    fresh, n = case.fresh, case.n
+    if fresh is None or case.learned or n < 2 or fresh.requests.failed < FRESH_FAILED_LEAST:
+        return None
+    share = failed_share(fresh)
+    if share < 0.5 / n:
+        return None
+    suspects = [e.name for e in fresh.endpoints if e.requests == e.failed or e.failed > e.requests / 2]
+    fits = 0 < len(suspects) < n and abs(share - len(suspects) / n) < 3 * _deviation(len(suspects) / n, fresh)
+    whom = f"{listed(suspects)} would explain it" if fits else "asking each endpoint directly would tell (--profile per-endpoint)"
+    return Conclusion(
+        confidence=Confidence.LIKELY if fits else Confidence.POSSIBLE,
+        summary=f"{percent(share)} of the requests on fresh connections failed ({failure_kinds(fresh)}); {whom}.",
+        evidence=(
+            *_fresh_failures(fresh, max(1, len(suspects)), n),
+            "The endpoints were not asked directly.",
+        ),
+    )
+
+
+def _deviation(share: float, report: ProfileReport) -> float:
+    """Standard deviation of a share over a report's requests."""
+    return math.sqrt(share * (1 - share) / max(1, report.requests.sent))
+
+
+def _direct_failures(direct: ProfileReport, load: EndpointLoad) -> str:
+    return f"{load.name}: {load.failed} of {load.requests} direct requests failed: {failures_of(direct, load.name)}."
+
+
+def _fresh_failures(fresh: ProfileReport | None, failing: int, n: int) -> tuple[str, ...]:
+    if fresh is None or not fresh.requests.failed:
+        return ()
+    failed = f"{fresh.requests.failed} of {fresh.requests.sent} requests on fresh connections failed"
+    expected = f"{failing} of {n} endpoints failing would make it {percent(failing / n)}"
+    return (f"{failed} ({percent(failed_share(fresh))}); {expected}.",)
+
+
+def _works(report: ProfileReport) -> bool:
+    return report.requests.answered > report.requests.failed
+
+
+def _slowness(load: EndpointLoad, others: list[EndpointLoad]) -> float | None:
+    """How many times the others' median this endpoint's is, if that is no noise."""
+    typical, tail = (_middle([value(o) for o in others]) for value in (_p50, _p90))
+    if typical is None or tail is None:
+        return None
+    mine = _p50(load)
+    far = mine >= SLOW_RATIO * typical and mine - typical >= SLOW_FLOOR_MS and mine > tail
+    return mine / typical if far and typical else None
+
+
+def _p50(load: EndpointLoad) -> float:
+    return load.latency_ms.p50 if load.latency_ms else 0.0
+
+
+def _p90(load: EndpointLoad) -> float:
+    return load.latency_ms.p90 if load.latency_ms else 0.0
+
+
+def _middle(values: list[float]) -> float | None:
+    """The median; ``None`` of nothing."""
+    ordered = sorted(values)
+    return (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2 if ordered else None
+
+
+def _median_of(load: EndpointLoad) -> str:
+    quantiles = f"median {millis(_p50(load))}, nine of ten within {millis(_p90(load))}"
+    return f"{load.name}: {quantiles} ({count(load.requests, 'request')})."
+
+
+def _chance(draws: int, n: int) -> str:
+    chance = chance_unseen(draws, n)
+    return f"one in {times(1 / chance)}" if chance > 1e-6 else "less than one in a million"

@@ -1,0 +1,237 @@
+"""Could we measure at all, is all well, and what does the evidence not reach."""
+
+from kbalance.analysis.case import Case, Conclusion, came_back, failed_share, static_explanations
+from kbalance.analysis.identity import contradicts
+from kbalance.analysis.statistics import draws_to_tell
+from kbalance.analysis.wording import FAILURE_WORDS, count, failures_of, listed, millis, odds, percent, target_name, times
+from kbalance.model.report import ProfileReport, ServerLifetime
+from kbalance.model.target import EndpointFacts, Facts
+from kbalance.model.words import Confidence, FactsSource, Failure, Placement, PoolPolicy, Profile, Spread, Stop
+
+FAILURES_IGNORED = 0.01
+"""Share of failed requests below which a path still counts as healthy."""
+
+OPENED_LEAST = 0.9
+"""Share of the planned connections that must have been opened when a profile ran to its end."""
+
+
+def no_endpoints(case: Case) -> Conclusion | None:
+    """Nobody is ready to serve."""
+    if case.n or case.learned:
+        return None
+    known = len(case.facts.endpoints)
+    return Conclusion(
+        confidence=Confidence.CERTAIN,
+        summary=f"{target_name(case.target)} has no ready endpoint, so there was nothing to measure.",
+        evidence=(
+            f"{count(known, 'endpoint')} known, none of them ready."
+            if known
+            else "No endpoint is known: the selector matches no Pod, or no Pod has an address.",
+        ),
+    )
+
+
+def invalid_measurement(case: Case) -> Conclusion | None:
+    """What was measured is not what was asked for."""
+    if not case.n and not case.learned:
+        return None
+    reasons = _silence(case) or (*_bypassed(case), *_changes(case), *_nobody_identified(case), *_not_as_planned(case))
+    if not reasons:
+        return None
+    return Conclusion(
+        confidence=Confidence.CERTAIN,
+        summary=f"This run gives no verdict: {reasons[0][0].lower()}{reasons[0][1:]}",
+        evidence=reasons,
+    )
+
+
+def healthy(case: Case) -> Conclusion | None:
+    """Everything that was measured is even, and the path to the target was measured."""
+    if not case.through or any(p.spread is not Spread.EVEN or failed_share(p) >= FAILURES_IGNORED for p in case.profiles):
+        return None
+    if case.n == 1 and not case.learned:
+        return Conclusion(
+            confidence=Confidence.CERTAIN,
+            summary=f"{target_name(case.target)} has one endpoint and it answers: there is nothing to balance.",
+            evidence=tuple(_answered(p) for p in case.profiles),
+        )
+    shown = case.fresh is not None and case.fresh.placement in (Placement.RANDOM, Placement.EVEN) and not case.learned
+    return Conclusion(
+        confidence=Confidence.CERTAIN if shown else Confidence.LIKELY,
+        summary=f"Traffic to {target_name(case.target)} is even over its {count(case.n, 'endpoint')}.",
+        evidence=tuple(_evenness(p) for p in case.profiles),
+    )
+
+
+def inconclusive(case: Case) -> Conclusion:
+    """What is lacking for an answer; the last rule, for when no other one concludes."""
+    reasons = tuple(_lacking(case)) or ("No rule explains what was measured.",)
+    return Conclusion(
+        confidence=Confidence.POSSIBLE,
+        summary=f"How traffic is shared out is not settled: {reasons[0][0].lower()}{reasons[0][1:]}",
+        evidence=reasons,
+    )
+
+
+def server_lifetime(case: Case) -> Conclusion | None:
+    """The server ends connections by itself; one closed connection may be an accident."""
+    for report in (case.single, case.pooled):
+        if report is not None and report.server_lifetime is not None and report.server_lifetime.connections >= 2:
+            return Conclusion(
+                confidence=Confidence.CERTAIN,
+                summary=f"The server closes connections {_limit(report.server_lifetime)}: clients already choose anew at times.",
+                evidence=(
+                    f"{report.profile}: the server closed {report.server_lifetime.connections} of "
+                    f"{count(report.connections.opened, 'connection')} after an answer.",
+                ),
+            )
+    return None
+
+
+def _silence(case: Case) -> tuple[str, ...]:
+    """Why nothing can be said when nobody answered at the target's address."""
+    if not case.profiles:
+        return ("The run ended before anything was measured: give it more time (--deadline) or a higher --rate.",)
+    if any(came_back(p) for p in case.through) or (case.direct and not case.through and came_back(case.direct)):
+        return ()
+    kinds = tuple(f"{p.profile}: {count(p.requests.failed, 'request')} failed: {failures_of(p)}." for p in case.profiles)
+    if case.direct is not None and came_back(case.direct):
+        return (
+            f"The endpoints answer directly, but {case.target.url} answered nothing from here; "
+            "measure from inside the cluster, or check kube-proxy on this node.",
+            *kinds,
+        )
+    return (f"{case.target.url} answered nothing ({_worst(case.profiles)}); {_way_out(case.profiles)}.", *kinds)
+
+
+def _worst(profiles: tuple[ProfileReport, ...]) -> str:
+    """The most frequent failure, in the words of whoever noticed it."""
+    failures = [f for p in profiles for f in p.failures]
+    if not failures:
+        return "no request ended"
+    worst = max(failures, key=lambda f: f.requests)
+    return f"{FAILURE_WORDS[worst.kind]}{f': {worst.detail}' if worst.detail else ''}"
+
+
+def _way_out(profiles: tuple[ProfileReport, ...]) -> str:
+    if any(f.kind is Failure.TLS for p in profiles for f in p.failures):
+        return "check the certificate and its name (--cacert, --host, --insecure) and that the port speaks TLS"
+    return "check that it can be reached from here"
+
+
+def _bypassed(case: Case) -> tuple[str, ...]:
+    """Nothing chooses between endpoints when the target is one of them."""
+    if case.dialled is None or case.n < 2 or case.facts.source is not FactsSource.GIVEN:
+        return ()
+    return (f"The target's address is the one of endpoint {case.dialled}, so nothing chooses; probe the Service's address.",)
+
+
+def _changes(case: Case) -> tuple[str, ...]:
+    """How the facts differ from those before the traffic."""
+    if case.facts_after is None or case.facts.source is not FactsSource.API:
+        return ()
+    before, after = ({e.name: e for e in facts.ready} for facts in (case.facts, case.facts_after))
+    changes = [
+        *(f"{name} became ready" for name in sorted(after.keys() - before.keys())),
+        *(f"{name} is no longer ready" for name in sorted(before.keys() - after.keys())),
+        *(f"{n} changed its address or hints" for n in sorted(before) if n in after and _moved(before[n], after[n])),
+        *(["the Service's settings changed"] if _settings_changed(case.facts, case.facts_after) else []),
+    ]
+    return (f"The cluster changed while it was measured ({listed(changes)}); run again when it is quiet.",) if changes else ()
+
+
+def _moved(before: EndpointFacts, after: EndpointFacts) -> bool:
+    return before.address != after.address or sorted(before.hints) != sorted(after.hints)
+
+
+def _settings_changed(before: Facts, after: Facts) -> bool:
+    return before.service != after.service
+
+
+def _nobody_identified(case: Case) -> tuple[str, ...]:
+    """One endpoint needs no name; among several, answers that nobody signed say nothing."""
+    answered = [p for p in case.through if came_back(p)]
+    if not answered or (case.n == 1 and not case.learned):
+        return ()
+    if any(p.unknown or any(e.requests for e in p.endpoints) for p in answered):
+        return ()
+    contradicted = [reason for reason in case.identity.rejected if contradicts(reason)]
+    if contradicted:
+        return (f"The endpoints are not who they were said to be: {contradicted[0]}; check the --endpoint list.",)
+    answers = count(sum(p.unidentified for p in answered), "answer")
+    return (
+        f"Not one of {answers} says which endpoint gave it; let the application send its Pod's name in a response header "
+        "(Downward API, metadata.name), or name the place with --identity.",
+    )
+
+
+def _not_as_planned(case: Case) -> tuple[str, ...]:
+    """Profiles that ran to their end on fewer connections than they were to open."""
+    return tuple(
+        f"{p.profile} opened {p.connections.opened} connections instead of {p.connections.planned}; "
+        "its requests shared connections that were to be separate."
+        for p in case.through
+        if p.stopped is Stop.DONE
+        and (p.profile is Profile.SHORT_LIVED or p.parameters.get("pool_policy") == PoolPolicy.ROUND_ROBIN)
+        and p.parameters.get("max_connection_age_s") is None
+        and p.connections.opened + p.connections.failed < _least_opened(p)
+    )
+
+
+def _least_opened(report: ProfileReport) -> float:
+    """Jitter lets connections live longer as well as shorter, and the plan counts the shortest."""
+    jitter = report.parameters.get("jitter")
+    share = float(jitter) if isinstance(jitter, float | int) else 0.0
+    return OPENED_LEAST * report.connections.planned * (1 - share) / (1 + share)
+
+
+def _lacking(case: Case) -> list[str]:
+    """Everything that stands between this run and an answer, the next step in it where there is one."""
+    reasons = []
+    fresh = case.fresh
+    if case.learned and case.n < 2:
+        reasons.append("Only one endpoint ever answered, and there may be more; name them with --endpoint NAME=IP:PORT.")
+    if case.interrupted:
+        reasons.append("The run was cut short.")
+    if fresh is None:
+        reasons.append("Fresh connections were not measured; add --profile short-lived.")
+    elif fresh.spread is Spread.FAILED:
+        reasons.append(f"Too few answers on fresh connections could be attributed ({percent(failed_share(fresh))} failed).")
+    elif not fresh.evidence.enough and fresh.placement is Placement.UNKNOWN and case.n > 1:
+        needed = draws_to_tell(case.n, case.tolerance, case.alpha)
+        reasons.append(
+            f"{fresh.evidence.connections} fresh connections are too few for {case.n} endpoints; about {needed} tell "
+            f"(--requests {needed} --max-connections {needed + 100})."
+        )
+    if fresh is not None and fresh.placement in (Placement.FIXED, Placement.BIASED) and static_explanations(case.facts):
+        reasons.append(f"Fresh connections are unequal, which {listed(static_explanations(case.facts))} may explain.")
+    if case.direct is not None and case.direct.requests.failed and not case.direct.requests.answered:
+        reasons.append(f"No endpoint could be reached directly from here ({failures_of(case.direct)}).")
+    reasons.extend(
+        f"{p.profile}: {percent(failed_share(p))} of the requests failed: {failures_of(p)}."
+        for p in case.through
+        if failed_share(p) >= FAILURES_IGNORED
+    )
+    return reasons
+
+
+def _limit(lifetime: ServerLifetime) -> str:
+    """After how much a server closes; requests where they are always the same, else age."""
+    if lifetime.requests_min == lifetime.requests_max:
+        return f"after {count(lifetime.requests_max, 'request')}"
+    if lifetime.age_max_s <= 1.2 * lifetime.age_min_s:
+        return f"after about {lifetime.age_max_s:.1f} s"
+    requests = f"{lifetime.requests_min} to {lifetime.requests_max} requests"
+    return f"after {requests} or {lifetime.age_min_s:.1f} to {lifetime.age_max_s:.1f} s"
+
+
+def _answered(report: ProfileReport) -> str:
+    latency = report.endpoints[0].latency_ms if report.endpoints else None
+    tail = f", half of them within {millis(latency.p50)}" if latency else ""
+    return f"{report.profile}: {report.requests.answered} of {count(report.requests.sent, 'request')} answered{tail}."
+
+
+def _evenness(report: ProfileReport) -> str:
+    busiest = f"the busiest endpoint got {times(report.busiest)} times its fair share" if report.busiest else "nothing attributed"
+    tested = f"; {report.evidence.connections} connections: {odds(report.evidence.e_value)}" if report.evidence.e_value else ""
+    return f"{report.profile}: {busiest}{tested}."

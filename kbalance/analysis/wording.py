@@ -1,0 +1,84 @@
+"""How findings and recommendations put things: numbers rounded to what matters, names listed, failures in words."""
+
+from collections.abc import Iterable
+
+from kbalance.model.report import ProfileReport
+from kbalance.model.target import Target
+from kbalance.model.words import Failure, TargetKind
+
+
+def target_name(target: Target) -> str:
+    """The target in a sentence."""
+    return f"Service {target.name}" if target.kind is TargetKind.SERVICE else target.url
+
+
+def times(ratio: float) -> str:
+    """A ratio to the digits that matter."""
+    return f"{ratio:.2f}" if ratio < 10 else f"{ratio:.0f}"
+
+
+def percent(share: float) -> str:
+    return f"{share * 100:.0f} %" if share >= 0.1 or share == 0 else f"{share * 100:.1f} %"
+
+
+def millis(value: float) -> str:
+    return f"{value:.0f} ms" if value >= 10 else f"{value:.1f} ms"
+
+
+def count(number: int, noun: str) -> str:
+    """``1 endpoint``, ``3 endpoints``."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def listed(names: Iterable[str], limit: int = 3) -> str:
+    """The first few names and how many more there are."""
+    everyone = list(names)
+    shown = everyone if len(everyone) <= limit + 1 else [*everyone[:limit], f"{len(everyone) - limit} more"]
+    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"
+
+
+ODDS_WORTH_A_WORD = 20
+"""A fair draw gets so far in one run of twenty at most; below, a number would sound like evidence."""
+
+
+def odds(e_value: float | None) -> str:
+    """An e-value in words."""
+    if e_value is None:
+        return "not tested"
+    if e_value >= 1e6:
+        return "more than a million to one against a fair draw"
+    if e_value >= ODDS_WORTH_A_WORD:
+        return f"{e_value:,.0f} to one against a fair draw"
+    return "nothing speaks against a fair draw"
+
+
+FAILURE_WORDS = {
+    Failure.REFUSED: "connection refused",
+    Failure.UNREACHABLE: "no way there",
+    Failure.CONNECT_TIMEOUT: "no connection in time",
+    Failure.TLS: "TLS handshake failed",
+    Failure.TIMEOUT: "no answer in time",
+    Failure.RESET: "connection reset",
+    Failure.CLOSED: "connection closed before the answer was complete",
+    Failure.MALFORMED: "answer is not HTTP",
+    Failure.TOO_LARGE: "answer too large",
+    Failure.STATUS: "status 500 or above",
+}
+
+
+def failures_of(report: ProfileReport, name: str | None = None) -> str:
+    """Kinds of failure and their numbers, most frequent first; of one endpoint, or of all."""
+    return ", ".join(f"{FAILURE_WORDS[kind]} ({requests})" for kind, requests in _failures(report, name)) or "none ended"
+
+
+def failure_kinds(report: ProfileReport, name: str | None = None) -> str:
+    """Kinds of failure, most frequent first; of one endpoint, or of all."""
+    return ", ".join(FAILURE_WORDS[kind] for kind, _ in _failures(report, name)) or "reason not known"
+
+
+def _failures(report: ProfileReport, name: str | None) -> list[tuple[Failure, int]]:
+    counts: dict[Failure, int] = {}
+    for failure in report.failures:
+        if name is None or failure.endpoint == name:
+            counts[failure.kind] = counts.get(failure.kind, 0) + failure.requests
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))

@@ -1,0 +1,1 @@
+"""Thinking, tested with plain values."""
