@@ -1,1 +1,4 @@
-"""The only room that opens sockets to the target: the four client profiles and the driver that runs them. It counts and times; it does not judge."""
+"""The only room that opens sockets to the target: the four client profiles and the driver that runs them.
+
+It counts and times; it does not judge.
+"""

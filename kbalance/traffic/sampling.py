@@ -1,0 +1,124 @@
+"""A few answers kept whole, so that identity can be found in them before the profiles count anything."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from kbalance.analysis.identity import Sample
+from kbalance.model.plan import Lifetime, ProfilePlan, RequestSpec
+from kbalance.model.target import Address
+from kbalance.model.words import PoolPolicy, Profile, Stop
+from kbalance.traffic.carrier import Carrier
+from kbalance.traffic.session import Session
+from kbalance.wire.connection import Connection
+
+ROUNDS = 2
+"""Connections to each endpoint: what differs between two connections to one endpoint is no identity."""
+PER_CONNECTION = 2
+BLIND_CONNECTIONS = 8
+"""Connections to the target's address when no endpoint is known; with three pods the chance that all meet one is 0.05 %."""
+SAMPLED_ENDPOINTS = 20
+"""Endpoints that are asked, at most; a place that names so many names the others too."""
+HOPELESS = 3
+"""Failures of the target before any answer, after which it is not asked again."""
+TIME_SHARE = 0.2
+"""Of the time that is left, for one round."""
+PATIENCE_S = 2.0
+"""For one answer, at most: an endpoint that takes longer is measured later, and who it is shows on the others."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampling:
+    """Answers kept whole, and in words why others failed."""
+
+    samples: tuple[Sample, ...]
+    problems: tuple[str, ...]
+    largest: int
+    """Of the bodies whose length was announced, in bytes."""
+
+
+class Sampler:
+    """Asks each endpoint directly, or the target's address where no endpoint is known.
+
+    An endpoint that fails once is not asked again, on whatever path: that it fails is for the profiles to find.
+    """
+
+    def __init__(
+        self, session: Session, endpoints: Sequence[tuple[str, Address]], target: Address, *, rate: float | None
+    ) -> None:
+        self._session = session
+        self._endpoints = list(endpoints[:SAMPLED_ENDPOINTS])
+        self._target = None if endpoints else target
+        self._rate = rate
+        self._largest = 0
+        self.requests = 0
+        """Made so far."""
+        self.opened = 0
+        """Connections opened so far."""
+
+    @property
+    def connections(self) -> int:
+        """New connections that asking once takes."""
+        return BLIND_CONNECTIONS if self._target else ROUNDS * len(self._endpoints)
+
+    def ask(self, request: RequestSpec) -> Sampling:
+        """A few answers from everybody."""
+        samples: list[Sample] = []
+        problems: list[str] = []
+        self._largest = 0
+        for turn in range(1 if self._target else ROUNDS):
+            plan = self._plan()
+            if plan is not None:
+                self._run(plan, request, turn, samples, problems)
+        return Sampling(samples=tuple(samples), problems=tuple(dict.fromkeys(problems)), largest=self._largest)
+
+    def _plan(self) -> ProfilePlan | None:
+        if self._target:
+            blind = BLIND_CONNECTIONS * PER_CONNECTION
+            return self._profile(Profile.SHORT_LIVED, blind, [self._target], Lifetime(requests=PER_CONNECTION))
+        if not self._endpoints:
+            return None
+        requests = PER_CONNECTION * len(self._endpoints)
+        return self._profile(Profile.PER_ENDPOINT, requests, [address for _, address in self._endpoints], Lifetime())
+
+    def _profile(self, profile: Profile, requests: int, addresses: Sequence[Address], lifetime: Lifetime) -> ProfilePlan:
+        return ProfilePlan(
+            profile=profile,
+            requests=requests,
+            slots=len(addresses),
+            concurrency=len(addresses),
+            rate=self._rate,
+            lifetime=lifetime,
+            pool_policy=PoolPolicy.ROUND_ROBIN,
+            addresses=tuple(addresses),
+            endpoints=tuple(name for name, _ in self._endpoints),
+        )
+
+    def _run(self, plan: ProfilePlan, request: RequestSpec, turn: int, samples: list[Sample], problems: list[str]) -> None:
+        def keep(conn: Connection, carrier: Carrier) -> None:
+            samples.append(_kept(conn, carrier, connection=carrier.serial * ROUNDS + turn))
+            self._largest = max(self._largest, conn.head.length if conn.head else 0)
+
+        driver = self._session.drive(plan, request, tap=keep, timeout_s=min(PATIENCE_S, self._session.timeout_s), part=TIME_SHARE)
+        for observation in driver.run():
+            self.requests += observation.requests
+            self.opened += observation.connect_s is not None
+            for failure, _ in observation.unanswered:
+                where = observation.endpoint or str(plan.addresses[0])
+                problems.append(f"{where}: {failure}{f' ({observation.detail})' if observation.detail else ''}")
+                self._endpoints = [e for e in self._endpoints if e[0] != observation.endpoint]
+            if self._target and not samples and len(problems) >= HOPELESS:
+                driver.stop(Stop.FAILING)
+
+
+def _kept(conn: Connection, carrier: Carrier, *, connection: int) -> Sample:
+    assert conn.head is not None
+    local = conn.local_address()
+    return Sample(
+        endpoint=carrier.endpoint,
+        connection=connection,
+        status=conn.head.status,
+        head=conn.head.raw,
+        body=conn.body,
+        local=local.ip,
+        local_port=local.port,
+    )

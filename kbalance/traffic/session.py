@@ -1,0 +1,90 @@
+"""What all traffic of one run shares: its time, its connections, its randomness, and the hand that may stop it."""
+
+import math
+from collections.abc import Callable
+from random import Random
+from time import perf_counter
+
+from kbalance.model.plan import ProfilePlan, RequestSpec
+from kbalance.model.words import Stop
+from kbalance.traffic.driver import Budget, Driver, Tap
+from kbalance.traffic.identify import Identify
+from kbalance.wire.connection import Tls
+
+
+class Session:
+    """Makes the drivers of a run; ``interrupt()`` may be called from a signal handler at any time."""
+
+    def __init__(
+        self,
+        *,
+        timeout_s: float,
+        deadline_s: float | None,
+        max_connections: int,
+        seed: int,
+        tls: Tls | None = None,
+        clock: Callable[[], float] = perf_counter,
+    ) -> None:
+        self.clock = clock
+        self.interrupted = False
+        self._started = clock()
+        self._deadline = math.inf if deadline_s is None else self._started + deadline_s
+        self.timeout_s = timeout_s
+        self._budget = Budget(max_connections)
+        self._seed = seed
+        self._tls = tls
+        self._driver: Driver | None = None
+
+    @property
+    def elapsed_s(self) -> float:
+        return self.clock() - self._started
+
+    @property
+    def over(self) -> Stop | None:
+        """Why no more traffic may start, if so."""
+        if self.interrupted:
+            return Stop.INTERRUPTED
+        return Stop.DEADLINE if self.clock() >= self._deadline else None
+
+    def interrupt(self) -> None:
+        """Ends the traffic under way within a tenth of a second, and allows no more."""
+        self.interrupted = True
+        if self._driver is not None:
+            self._driver.stop(Stop.INTERRUPTED)
+
+    def drive(
+        self,
+        plan: ProfilePlan,
+        request: RequestSpec,
+        *,
+        identify: Identify | None = None,
+        tap: Tap | None = None,
+        timeout_s: float | None = None,
+        part: float = 1.0,
+        on_progress: Callable[[int], None] = lambda ended: None,
+    ) -> Driver:
+        """The driver of one profile; it is stopped before it starts where the session is over.
+
+        Args:
+            timeout_s: per request; ``None``: the session's own.
+            part: share of the time left that it may take, so that a slow target leaves some to what comes after.
+            on_progress: called about ten times a second with the number of requests that ended.
+        """
+        now = self.clock()
+        driver = Driver(
+            plan,
+            request,
+            timeout_s=self.timeout_s if timeout_s is None else timeout_s,
+            deadline=self._deadline if part == 1.0 else now + part * (self._deadline - now),
+            budget=self._budget,
+            random=Random(f"{self._seed} {plan.profile}"),
+            identify=identify,
+            tls=self._tls,
+            tap=tap,
+            on_sweep=lambda: on_progress(driver.ended),
+            clock=self.clock,
+        )
+        self._driver = driver
+        if self.over is not None:
+            driver.stop(self.over)
+        return driver

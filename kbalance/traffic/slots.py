@@ -1,0 +1,82 @@
+"""What tells the four profiles apart: how many places for connections there are, where each leads, and who is next.
+
+single        one slot, opened with its first request
+pooled        K slots opened at the start; the pool's policy picks, and round-robin gives equal parts
+short-lived   one slot per concurrent request; the plan's lifetime makes each connection short
+per-endpoint  one slot per endpoint, opened at the start, each with its exact part of the requests
+"""
+
+import math
+from collections.abc import Callable
+from random import Random
+
+from kbalance.balancing.policy import RoundRobin, make_policy
+from kbalance.model.plan import ProfilePlan
+from kbalance.model.target import Address
+from kbalance.model.words import PoolPolicy, Profile
+from kbalance.traffic.carrier import Carrier
+
+
+class Slots:
+    """The slots of a profile and what fills them; a slot is free, busy, or has had its part of the requests."""
+
+    take: Callable[[], int | None]
+    """Gives the slot for the next request, busy from now on."""
+    release: Callable[[int], None]
+    """Says that a slot is free again."""
+
+    def __init__(self, plan: ProfilePlan, random: Random) -> None:
+        self._plan = plan
+        self.carrier: list[Carrier | None] = [None] * plan.slots
+        self._direct = plan.profile is Profile.PER_ENDPOINT
+        self._held = self._direct or plan.profile is Profile.POOLED
+        self._parts: list[int] = []
+        """Requests that each slot will still get; empty where that is left to the policy."""
+        pooled = plan.profile is Profile.POOLED
+        self._policy = make_policy(plan.pool_policy, plan.slots, random) if pooled else RoundRobin(plan.slots)
+        self._share_out()
+        if not self._held:
+            for slot in range(plan.slots):
+                self.release(slot)
+
+    def _share_out(self) -> None:
+        # Bound directly where no part is counted: a call less for each request.
+        self.take, self.release = self._policy.take, self._policy.release
+        in_turn = self._plan.profile is Profile.POOLED and self._plan.pool_policy is PoolPolicy.ROUND_ROBIN
+        if self._direct or in_turn or self._plan.slots == 1:
+            share, more = divmod(self._plan.requests, self._plan.slots)
+            self._parts = [share + (slot < more) for slot in range(self._plan.slots)]
+            self.take, self.release = self._take_part, self._release_part
+
+    def _take_part(self) -> int | None:
+        slot = self._policy.take()
+        if slot is not None:
+            self._parts[slot] -= 1
+        return slot
+
+    def _release_part(self, slot: int) -> None:
+        if self._parts[slot] > 0:
+            self._policy.release(slot)
+
+    def held_from_start(self) -> list[int]:
+        """Slots whose connection is opened before the first request; each is released once that is decided."""
+        if not self._held:
+            return []
+        return [slot for slot in range(self._plan.slots) if self.to_come(slot) > 0]
+
+    def to_come(self, slot: int) -> float:
+        """Requests that this slot will still get at most; infinite where that is left to the policy."""
+        return self._parts[slot] if self._parts else math.inf
+
+    def address(self, slot: int) -> Address:
+        return self._plan.addresses[slot if self._direct else 0]
+
+    def endpoint(self, slot: int) -> str | None:
+        """The endpoint that this slot dials directly; ``None``: something on the way chooses."""
+        names = self._plan.endpoints
+        return names[slot if self._direct else 0] if names else None
+
+    def withdraw(self, slot: int) -> int:
+        """The slot gets nothing more; returns the requests that this saves."""
+        saved, self._parts[slot] = self._parts[slot], 0
+        return saved
