@@ -1,0 +1,1 @@
+"""The renderers, all over the sample reports of `conftest.py`."""
