@@ -1,0 +1,201 @@
+"""API objects as JSON values to facts: pure, and deaf to fields that it does not know.
+
+Source: kubernetes/api `discovery/v1/types.go` (EndpointSlice, Endpoint, EndpointConditions) and `core/v1/types.go` (ServiceSpec).
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from kbalance.errors import DiscoveryError
+from kbalance.model.target import Address, EndpointFacts, Facts, ServiceFacts
+from kbalance.model.words import FactsSource
+
+Object = Mapping[str, Any]
+
+TOPOLOGY_ANNOTATIONS = ("service.kubernetes.io/topology-mode", "service.kubernetes.io/topology-aware-hints")
+"""Newest first; they came before ``spec.trafficDistribution``."""
+
+
+def facts(service: Object, slices: Sequence[Object], port: int | str | None = None) -> Facts:
+    """What the API says of a Service and of the endpoints behind one of its ports.
+
+    Args:
+        service: the Service object.
+        slices: all of its EndpointSlices, in any order; an endpoint may stand in several of them.
+        port: number or name of a Service port; ``None``: the only one.
+
+    Raises:
+        DiscoveryError: when the Service has no such port, or several and none was named.
+    """
+    name = service_port(service, port).get("name") or ""
+    family = _family(service, slices)
+    found = [
+        endpoint
+        for one in sorted(slices, key=lambda one: str(_in(one, "metadata", "name")))
+        if one.get("addressType", family) == family
+        for number in _port_numbers(one, name)
+        for endpoint in _endpoints(one, number)
+    ]
+    endpoints = sorted(_named_apart(_merged(found)), key=lambda endpoint: endpoint.name)
+    return Facts(source=FactsSource.API, service=_service_facts(service), endpoints=tuple(endpoints))
+
+
+def service_port(service: Object, port: int | str | None = None) -> Object:
+    """The entry of ``spec.ports`` that the user means.
+
+    Args:
+        service: the Service object.
+        port: number or name; a string of digits is a number, as port names hold at least one letter.
+
+    Raises:
+        DiscoveryError: when there is no such port, or several and none was named.
+    """
+    ports: list[Object] = [one for one in _list(service, "spec", "ports") if one.get("protocol", "TCP") == "TCP"]
+    if port is None:
+        if len(ports) == 1:
+            return ports[0]
+        raise DiscoveryError(_which_port(service, ports))
+    wanted = int(port) if isinstance(port, str) and port.isdecimal() else port
+    for one in ports:
+        if wanted in (one.get("port"), one.get("name")):
+            return one
+    raise DiscoveryError(f"Service {_full_name(service)} has no TCP port {port}; it has {_port_list(ports) or 'none at all'}")
+
+
+def _which_port(service: Object, ports: Sequence[Object]) -> str:
+    if not ports:
+        return f"Service {_full_name(service)} has no TCP port, so there is nothing to connect to"
+    example = ports[0].get("name") or ports[0].get("port")
+    several = f"Service {_full_name(service)} has several ports: {_port_list(ports)}"
+    return f"{several}; name one, for example svc/{_in(service, 'metadata', 'name')}:{example}"
+
+
+def _port_list(ports: Iterable[Object]) -> str:
+    return ", ".join(f"{one.get('port')} ({one['name']})" if one.get("name") else str(one.get("port")) for one in ports)
+
+
+def _full_name(service: Object) -> str:
+    return f"{_in(service, 'metadata', 'namespace')}/{_in(service, 'metadata', 'name')}"
+
+
+def _service_facts(service: Object) -> ServiceFacts:
+    spec: Object = service.get("spec") or {}
+    return ServiceFacts(
+        type=spec.get("type") or "ClusterIP",
+        cluster_ip=spec.get("clusterIP") or None,
+        session_affinity=spec.get("sessionAffinity") or "None",
+        internal_traffic_policy=spec.get("internalTrafficPolicy") or "Cluster",
+        external_traffic_policy=spec.get("externalTrafficPolicy") or None,
+        traffic_distribution=spec.get("trafficDistribution") or _topology_mode(service),
+    )
+
+
+def _topology_mode(service: Object) -> str | None:
+    """``topology-mode: Auto`` where an annotation asks for it."""
+    annotations: Object = _in(service, "metadata", "annotations") or {}
+    modes = [str(annotations[key]) for key in TOPOLOGY_ANNOTATIONS if key in annotations]
+    return "topology-mode: Auto" if modes and modes[0].lower() == "auto" else None
+
+
+def _family(service: Object, slices: Sequence[Object]) -> str:
+    """The address type of the Service's first address.
+
+    A dual-stack Service has slices of both types, which name every pod twice.
+    """
+    families = _list(service, "spec", "ipFamilies")
+    if families:
+        return str(families[0])
+    types = [str(one.get("addressType", "IPv4")) for one in slices]
+    preferred = "IPv6" if ":" in str(_in(service, "spec", "clusterIP") or "") else "IPv4"
+    return preferred if preferred in types or not types else min(types)
+
+
+def _port_numbers(one: Object, name: str) -> list[int]:
+    """The slice's number of the named port, at most one; slices of one Service may disagree when targetPort is a name."""
+    return [
+        port["port"]
+        for port in _list(one, "ports")
+        if (port.get("name") or "") == name and (port.get("protocol") or "TCP") == "TCP" and port.get("port") is not None
+    ][:1]
+
+
+def _endpoints(one: Object, port: int) -> list[EndpointFacts]:
+    return [_endpoint(endpoint, port) for endpoint in _list(one, "endpoints") if endpoint.get("addresses")]
+
+
+def _endpoint(endpoint: Object, port: int) -> EndpointFacts:
+    """One endpoint's facts.
+
+    Only its first address counts, as for kube-proxy. An absent `ready` counts as ready, an absent `serving` follows `ready`,
+    an absent `terminating` counts as false (`discovery/v1/types.go`, EndpointConditions). The present text of the API reads an
+    absent `serving` as true, earlier ones deferred to `ready`; they differ only where somebody writes ``ready: false`` alone.
+    """
+    address = Address(endpoint["addresses"][0], port)
+    conditions: Object = endpoint.get("conditions") or {}
+    ready = _or(conditions.get("ready"), True)
+    target = _in(endpoint, "targetRef", "name")
+    name = str(target or address)
+    return EndpointFacts(
+        name=name,
+        address=address,
+        node=endpoint.get("nodeName") or None,
+        zone=endpoint.get("zone") or None,
+        ready=ready,
+        serving=_or(conditions.get("serving"), ready),
+        terminating=_or(conditions.get("terminating"), False),
+        hints=_hints(endpoint),
+        aliases=tuple(alias for alias in (endpoint.get("hostname"),) if alias and alias != name),
+    )
+
+
+def _hints(endpoint: Object) -> tuple[str, ...]:
+    named = [*_list(endpoint, "hints", "forZones"), *_list(endpoint, "hints", "forNodes")]
+    return tuple(hint["name"] for hint in named)
+
+
+def _merged(endpoints: Iterable[EndpointFacts]) -> list[EndpointFacts]:
+    """One for each address.
+
+    While the controller moves an endpoint between slices, it stands in both, and one of them may be behind: the one that would
+    get traffic is kept.
+    """
+    merged: dict[Address | None, EndpointFacts] = {}
+    for endpoint in endpoints:
+        known = merged.get(endpoint.address)
+        if known is None or _usable(endpoint) > _usable(known):
+            merged[endpoint.address] = endpoint
+    return list(merged.values())
+
+
+def _usable(endpoint: EndpointFacts) -> tuple[bool, bool, bool]:
+    return endpoint.ready, endpoint.serving, not endpoint.terminating
+
+
+def _named_apart(endpoints: Sequence[EndpointFacts]) -> list[EndpointFacts]:
+    """The same with unique names: targets that share one are called by their address, with the name as an alias."""
+    bearers = Counter(endpoint.name for endpoint in endpoints)
+    return [
+        replace(endpoint, name=str(endpoint.address), aliases=(endpoint.name, *endpoint.aliases))
+        if bearers[endpoint.name] > 1
+        else endpoint
+        for endpoint in endpoints
+    ]
+
+
+def _or(value: bool | None, otherwise: bool) -> bool:
+    return otherwise if value is None else value
+
+
+def _in(value: Object, *path: str) -> Any:
+    """The value at a path; ``None`` where a part of it is absent or null."""
+    found: Any = value
+    for key in path:
+        found = found.get(key) if isinstance(found, Mapping) else None
+    return found
+
+
+def _list(value: Object, *path: str) -> list[Any]:
+    """The list at a path; absent and null lists are empty."""
+    return _in(value, *path) or []

@@ -1,0 +1,106 @@
+"""HTTP/1.1 over asyncio streams: a server of one function per request, and one exchange as a client."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Awaitable, Callable
+
+from kbalance.model.target import Address
+from kbalance.testbed.messages import (
+    MAX_HEAD,
+    BadMessage,
+    Headers,
+    Request,
+    RequestReader,
+    find,
+    persists,
+    render,
+    split_head,
+)
+from kbalance.testbed.sockets import Port, spawn
+
+Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+Answer = Callable[[Request], Awaitable[bytes]]
+"""A request to the bytes of its answer; these must not say ``Connection: close`` unless the request did."""
+
+
+class Server:
+    """Listens at an address and answers one request after the other on each connection."""
+
+    def __init__(self, ip: str, answer: Answer, accepted: Callable[[], None] = lambda: None) -> None:
+        """Needs a running event loop; `accepted` is called with every new connection."""
+        self._answer = answer
+        self._accepted = accepted
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._port = Port(ip)
+        self._port.open(self._accept)
+
+    @property
+    def address(self) -> Address:
+        return self._port.address
+
+    def _accept(self, sock: socket.socket, source: str) -> None:
+        loop = asyncio.get_running_loop()
+        protocol = asyncio.StreamReaderProtocol(asyncio.StreamReader(), self._serve)
+        spawn(loop.connect_accepted_socket(lambda: protocol, sock))
+        self._accepted()
+
+    async def _serve(self, stream: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.add(writer)
+        try:
+            await self._converse(stream, writer)
+        except OSError:
+            pass  # the client left; there is nobody to tell
+        finally:
+            self._writers.discard(writer)
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+
+    async def _converse(self, stream: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        reader = RequestReader()
+        while data := await stream.read(MAX_HEAD):
+            for request in reader.feed(data):
+                writer.write(await self._answer(request))
+                await writer.drain()
+                if not request.keep_alive:
+                    return
+            if reader.error is not None:
+                writer.write(render(400, reader.error.encode(), [("Connection", "close")]))
+                return
+
+    def close(self) -> None:
+        """Stop, with every connection."""
+        self._port.close()
+        for writer in tuple(self._writers):
+            writer.transport.abort()
+
+
+async def exchange(connection: Connection, method: str, request: bytes) -> tuple[int, Headers, bytes, bool]:
+    """Status, headers and body of the answer to one request, and whether the connection can carry another one.
+
+    Raises:
+        OSError: when the connection breaks, also before the answer is complete.
+        BadMessage: when the answer is not HTTP, or in chunks (pods never send any).
+    """
+    stream, writer = connection
+    writer.write(request)
+    await writer.drain()
+    try:
+        start, headers = split_head((await stream.readuntil(b"\r\n\r\n"))[:-4])
+        version, status = _status(start)
+        length = find(headers, "content-length")
+        bodyless = method == "HEAD" or status in (204, 304)
+        body = b"" if bodyless else await (stream.readexactly(int(length)) if length.isdecimal() else stream.read())
+    except asyncio.IncompleteReadError as error:
+        raise ConnectionResetError("closed before the answer was complete") from error
+    except asyncio.LimitOverrunError as error:
+        raise BadMessage("head too large") from error
+    return status, headers, body, persists(version, headers) and (bodyless or length.isdecimal())
+
+
+def _status(start: str) -> tuple[str, int]:
+    version, _, rest = start.partition(" ")
+    if not version.startswith("HTTP/1.") or not rest[:3].isdecimal():
+        raise BadMessage(f"bad status line {start[:80]!r}")
+    return version, int(rest[:3])

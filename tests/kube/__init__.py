@@ -1,0 +1,1 @@
+"""API objects to facts, with plain values."""
