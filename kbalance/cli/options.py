@@ -1,0 +1,214 @@
+"""The options that every measuring command takes, and how they become `Options`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from kbalance.cli.types import Duration, Header, Number, Output
+from kbalance.model.words import MOST_CONNECTIONS, FailOn, OutputFormat, PoolPolicy, Profile
+
+if TYPE_CHECKING:
+    from kbalance.model.plan import Options
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _words(closed_set: type[Profile | PoolPolicy | FailOn]) -> click.Choice[str]:
+    return click.Choice([word.value for word in closed_set])
+
+
+_MEASURING = (
+    click.option(
+        "--profile",
+        "profiles",
+        multiple=True,
+        type=_words(Profile),
+        help="Client profile to run; repeatable.  [default: all four]",
+    ),
+    click.option(
+        "--connections",
+        type=click.IntRange(1, 5000),
+        default=10,
+        show_default=True,
+        metavar="N",
+        help="Size of the pool in pooled.",
+    ),
+    click.option(
+        "--pool-policy",
+        type=_words(PoolPolicy),
+        default="round-robin",
+        show_default=True,
+        help="Which pooled connection takes the next request.",
+    ),
+    click.option(
+        "--requests",
+        type=click.IntRange(1),
+        metavar="N",
+        help="Requests per profile.  [default: planned from the number of endpoints]",
+    ),
+    click.option("--no-early-stop", is_flag=True, help="Make all requests even when the answer is already certain."),
+    click.option(
+        "--rate",
+        type=Number(0, 1e6),
+        default=200.0,
+        show_default=True,
+        metavar="R",
+        help="Requests per second over all (open loop); 0: as fast as answers come.",
+    ),
+    click.option(
+        "--concurrency",
+        type=click.IntRange(1, 5000),
+        default=4,
+        show_default=True,
+        metavar="C",
+        help="Requests under way at once.",
+    ),
+    click.option(
+        "--max-requests-per-connection",
+        type=click.IntRange(1),
+        metavar="N",
+        help="Lifetime of connections in short-lived, by requests.  [default: 1]",
+    ),
+    click.option("--max-connection-age", type=Duration(), metavar="TIME", help="Lifetime of connections in short-lived, by age."),
+    click.option("--jitter", type=Number(0, 0.9), default=0.0, metavar="SHARE", help="Share by which lifetimes vary, 0 to 0.9."),
+    click.option(
+        "--max-connections",
+        type=click.IntRange(1, MOST_CONNECTIONS),
+        default=1000,
+        show_default=True,
+        metavar="N",
+        help="New connections in the whole run, at most.",
+    ),
+    click.option("--timeout", type=Duration(), default="5s", show_default=True, metavar="TIME", help="For each request."),
+    click.option("--deadline", type=Duration(), default="2m", show_default=True, metavar="TIME", help="For the whole run."),
+    click.option(
+        "--identity",
+        default="auto",
+        show_default=True,
+        metavar="HOW",
+        help="Who answered: auto, header:NAME, json:/POINTER, regex:RE or body.",
+    ),
+    click.option(
+        "--tolerance",
+        type=Number(1, min_open=True),
+        default=1.5,
+        show_default=True,
+        metavar="X",
+        help="Busiest endpoint's load over its fair share that is still called even.",
+    ),
+    click.option(
+        "--alpha",
+        type=Number(0, 0.5, min_open=True),
+        default=0.01,
+        show_default=True,
+        metavar="P",
+        help="Chance of a false alarm per run.",
+    ),
+    click.option(
+        "--seed", type=click.IntRange(0, 2**32 - 1), metavar="N", help="Fixes every random choice kbalance itself makes."
+    ),
+)
+
+_REQUEST = (
+    click.option(
+        "--path", metavar="PATH", help="Path to ask for; without it, and without one in the URL, one that tells who answers."
+    ),
+    click.option("-X", "--method", default="GET", show_default=True, metavar="METHOD", help="HTTP method."),
+    click.option(
+        "-H",
+        "--header",
+        "headers",
+        multiple=True,
+        type=Header(),
+        metavar="'NAME: VALUE'",
+        help="Header to send, 'Name: value'; repeatable.",
+    ),
+    click.option("--body", metavar="TEXT", help="Body to send; @FILE reads it from a file."),
+    click.option(
+        "--host", metavar="HOST", help="Value of the Host header, and the name checked in TLS.  [default: the target's host]"
+    ),
+)
+
+_REPORT = (
+    click.option(
+        "--fail-on",
+        type=_words(FailOn),
+        default="problem",
+        show_default=True,
+        help="The mildest finding that makes the exit code 1.",
+    ),
+    click.option(
+        "-o",
+        "--output",
+        "outputs",
+        multiple=True,
+        type=Output(tuple(f.value for f in OutputFormat)),
+        metavar="FORMAT[=FILE]",
+        help="Report format, text or json; FORMAT=FILE writes a file; repeatable.  [default: text]",
+    ),
+)
+
+
+def _all(options: tuple[Callable[[F], F], ...]) -> Callable[[F], F]:
+    def decorate(command: F) -> F:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+measuring_options = _all(_MEASURING)
+request_options = _all(_REQUEST)
+report_options = _all(_REPORT)
+
+
+def to_options(given: Mapping[str, Any]) -> Options:
+    """The options of a run from click's values.
+
+    Raises:
+        TargetError: the body's file cannot be read.
+    """
+    from kbalance.model.plan import Lifetime, Options
+
+    limit = given["max_requests_per_connection"]
+    age = given["max_connection_age"]
+    return Options(
+        profiles=tuple(p for p in Profile if not given["profiles"] or p.value in given["profiles"]),
+        connections=given["connections"],
+        pool_policy=PoolPolicy(given["pool_policy"]),
+        requests=given["requests"],
+        early_stop=not given["no_early_stop"],
+        rate=given["rate"] or None,
+        concurrency=given["concurrency"],
+        lifetime=Lifetime(requests=limit or (None if age else 1), age_s=age, jitter=given["jitter"]),
+        timeout_s=given["timeout"],
+        deadline_s=given["deadline"],
+        max_connections=given["max_connections"],
+        method=given.get("method", "GET"),
+        headers=tuple(given.get("headers", ())),
+        body=_body(given.get("body")),
+        host=given.get("host"),
+        identity=given["identity"],
+        tolerance=given["tolerance"],
+        alpha=given["alpha"],
+        seed=int.from_bytes(os.urandom(4), "big") if given["seed"] is None else given["seed"],
+    )
+
+
+def _body(text: str | None) -> bytes:
+    from kbalance.errors import TargetError
+
+    if text is None:
+        return b""
+    if not text.startswith("@"):
+        return text.encode()
+    try:
+        with open(text[1:], "rb") as file:
+            return file.read()
+    except OSError as error:
+        raise TargetError(f"The body's file {text[1:]!r} cannot be read: {error.strerror}.") from error

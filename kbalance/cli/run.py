@@ -1,0 +1,143 @@
+"""From a subject to an exit code: the measurement with its progress and Ctrl-C, and the report where it was wanted."""
+
+from __future__ import annotations
+
+import errno
+import gc
+import os
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+from typing import TYPE_CHECKING
+
+import click
+
+from kbalance.cli.exits import Exit
+from kbalance.model.words import Confidence, FailOn, OutputFormat, Severity
+
+if TYPE_CHECKING:
+    from kbalance.model.plan import Options
+    from kbalance.model.report import Report
+    from kbalance.pipeline import Subject
+    from kbalance.render import Style
+    from kbalance.traffic.session import Session
+    from kbalance.wire.connection import Tls
+
+
+def run(subject: Subject, options: Options, tls: Tls | None, *, outputs: Sequence[tuple[str, str | None]], fail_on: str) -> int:
+    """Measures, writes the reports, and gives the exit code."""
+    _check_outputs(outputs)
+    from kbalance.analysis.identity import help_page
+    from kbalance.pipeline import measure
+    from kbalance.render.progress import Progress
+    from kbalance.traffic.session import Session
+
+    gc.freeze()
+    gc.enable()
+    session = Session(
+        timeout_s=options.timeout_s,
+        deadline_s=options.deadline_s,
+        max_connections=options.max_connections,
+        seed=options.seed,
+        tls=tls,
+    )
+    with (
+        _interruptible(session),
+        Progress(
+            sys.stderr, enabled=is_terminal(sys.stderr) and os.environ.get("TERM") != "dumb", clock=session.clock
+        ) as progress,
+    ):
+        report = measure(subject, options, session, lambda what, done, planned: progress.update(what, done, planned, ""))
+    if report.identity.source is None and any(p.unidentified for p in report.profiles):
+        click.echo(help_page(report.identity.rejected, report.target), err=True)
+    for name, file in outputs or [(OutputFormat.TEXT.value, None)]:
+        _write(report, OutputFormat(name), file)
+    return Exit.INTERRUPTED if session.interrupted else exit_code(report, FailOn(fail_on))
+
+
+def _check_outputs(outputs: Sequence[tuple[str, str | None]]) -> None:
+    """Tells before any traffic what would spoil a report after it.
+
+    Raises:
+        TargetError: two reports for one place, or a file that cannot be written.
+    """
+    from kbalance.errors import TargetError
+
+    places = [file for _, file in outputs]
+    for file in places:
+        where = "standard output" if file is None else file
+        if places.count(file) > 1:
+            raise TargetError(f"Two reports cannot go to {where}; give one of them a file, as in -o json=FILE.")
+        if file is not None and (os.path.isdir(file) or not os.access(os.path.dirname(file) or ".", os.W_OK)):
+            raise TargetError(f"The report cannot be written to {where}: no such folder, or not writable.")
+
+
+def exit_code(report: Report, fail_on: FailOn) -> int:
+    """What the report means for a script."""
+    from kbalance.analysis.rules import NOT_MEASURED
+
+    if report.diagnosis.cause in NOT_MEASURED:
+        return Exit.NOT_MEASURED
+    failing = {FailOn.PROBLEM: {Severity.PROBLEM}, FailOn.RISK: {Severity.PROBLEM, Severity.RISK}, FailOn.NEVER: set[Severity]()}
+    # What is merely possible does not fail a check, unless it is the verdict.
+    sure = (f for f in report.diagnosis.findings if f.confidence is not Confidence.POSSIBLE)
+    found = {report.diagnosis.severity, *(finding.severity for finding in sure)}
+    return Exit.FINDINGS if found & failing[fail_on] or any(not t.passed for t in report.thresholds) else Exit.OK
+
+
+@contextmanager
+def _interruptible(session: Session) -> Iterator[None]:
+    """The first Ctrl-C (or SIGTERM) ends the traffic and lets the report be made; the second quits at once."""
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if session.interrupted:
+            raise KeyboardInterrupt
+        session.interrupt()
+        click.echo("\nStopping; the report of what was measured follows. Press Ctrl-C again to quit at once.", err=True)
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _write(report: Report, format: OutputFormat, file: str | None) -> None:
+    from kbalance.errors import TrafficError
+    from kbalance.render import render
+
+    text = render(report, format, style=_style(to_terminal=file is None))
+    try:
+        if file is not None:
+            with open(file, "w", encoding="utf-8") as stream:
+                stream.write(text)
+        elif sys.stdout is None:
+            raise OSError(errno.EBADF, "it is closed")
+        else:
+            sys.stdout.write(text)
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read the report has read enough of it, as `| head` does; Python would complain again while it exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        if file is None and sys.stdout is not None:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise TrafficError(f"The report cannot be written to {file or 'standard output'}: {error.strerror}.") from error
+
+
+def _style(*, to_terminal: bool) -> Style:
+    from kbalance.render import Style
+
+    terminal = to_terminal and is_terminal(sys.stdout)
+    colour = terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    unicode = not to_terminal or (getattr(sys.stdout, "encoding", None) or "").lower().replace("-", "") == "utf8"
+    return Style(colour=colour, width=os.get_terminal_size(sys.stdout.fileno()).columns if terminal else 100, unicode=unicode)
+
+
+def is_terminal(stream: object) -> bool:
+    """Whether somebody looks at it; ``None``, which stands for a closed stream, is none."""
+    isatty = getattr(stream, "isatty", None)
+    return bool(isatty and isatty())
