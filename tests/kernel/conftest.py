@@ -1,0 +1,27 @@
+"""Clusters for the kernel tests; a machine that cannot make one skips them, except in CI, where they must run."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from .cluster import Cluster, Mode, cluster
+from .netns import lacking
+
+
+@pytest.fixture
+def kernel() -> Iterator[Callable[[Mode, int], Cluster]]:
+    """Makes a cluster of a mode and a number of pods, in a namespace of its own."""
+    if missing := lacking(os.geteuid(), shutil.which):
+        reason = f"kernel tests need {', '.join(missing)}"
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
+    with ExitStack() as stack:
+        yield lambda mode, pods: stack.enter_context(cluster(mode, pods))
+
+
+@pytest.fixture
+def anew(kernel: Callable[[Mode, int], Cluster], mode: Mode, pods: int) -> Cluster:
+    """The cluster of a test that is parametrised by `mode` and `pods`."""
+    return kernel(mode, pods)
