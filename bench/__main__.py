@@ -1,0 +1,65 @@
+"""``python -m bench``"""
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from bench import machine, peers
+from bench.errors import NotMeasured
+from bench.race import Row, hold
+from bench.races import races
+from bench.servers import Server, nginx
+from bench.table import table, write
+
+RESULTS = Path(__file__).with_name("RESULTS.md")
+
+
+@click.command()
+@click.option("--rounds", type=click.IntRange(1, 100), help="Turns of every contender.  [default: 7, with --quick 2]")
+@click.option("--quick", is_flag=True, help="Less of everything: to see that it runs, rather than how fast.")
+@click.option("--only", "names", multiple=True, metavar="NAME", help="A row by its name in the first column; repeatable.")
+@click.option("--write", "keep", is_flag=True, help="Write the table to bench/RESULTS.md too.")
+def main(rounds: int | None, quick: bool, names: tuple[str, ...], keep: bool) -> None:
+    """Measure kbalance beside hey, wrk and httpx; slow is a line in the table, never a failure."""
+    absent = peers.missing()
+    if absent:
+        raise click.ClickException(absent)
+    rounds = rounds or (2 if quick else 7)
+    clients, server = machine.cores()
+    # Children inherit it.
+    os.sched_setaffinity(0, {clients})
+    try:
+        with nginx(server) as running:
+            others = machine.Others()
+            rows = _rows(running, rounds, quick, names)
+            disturbed = others.share(running.cpu_s())
+    except NotMeasured as error:
+        raise click.ClickException(str(error)) from error
+    described = machine.describe() | {
+        "cores used": f"clients on {clients}, nginx on {server}",
+        "rounds": str(rounds),
+        "taken by other processes meanwhile": f"{disturbed:.0%} of the machine",
+    }
+    click.echo("\n".join(f"{name}: {value}" for name, value in described.items()))
+    click.echo(table(rows, "simple"))
+    if keep:
+        write(RESULTS, rows, described, " ".join(["python -m bench", *sys.argv[1:]]))
+
+
+def _rows(server: Server, rounds: int, quick: bool, names: tuple[str, ...]) -> list[Row]:
+    held = races(server.port, quick=quick)
+    unknown = set(names) - {race.name for race in held}
+    if unknown:
+        raise click.UsageError(f"no row is named {', '.join(sorted(unknown))}; there are {', '.join(r.name for r in held)}")
+    rows: list[Row] = []
+    for race in held:
+        if not names or race.name in names:
+            click.echo(f"{race.name} ...", err=True)
+            rows += hold(race, rounds, server.cpu_s)
+    return rows
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m bench")
