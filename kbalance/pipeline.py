@@ -101,7 +101,7 @@ def _identify(subject: Subject, facts: Facts, options: Options, session: Session
     identity.parse_spec(options.identity)
     nonce = f"{Random(f'{options.seed} nonce').getrandbits(64):016x}"
     known = [(e.name, e.address) for e in facts.ready if e.address is not None]
-    sampler = Sampler(session, known, subject.addresses[0], rate=options.rate)
+    sampler = Sampler(session, known, subject.addresses[0], rate=options.rate, concurrency=options.concurrency)
     paths = identity.paths_to_try(subject.target, options.method)
     reserved = sampler.connections * len(paths)
     tried = []

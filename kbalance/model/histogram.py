@@ -5,7 +5,7 @@ each; above, every power of two is cut into 32 buckets, so a value is known to w
 two significant figures.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 Histogram = Mapping[int, int]
 """Bucket to count."""
@@ -25,15 +25,6 @@ def upper_us(index: int) -> int:
         return index
     shift = (index >> 5) - 1
     return ((((index & 31) | 32) + 1) << shift) - 1
-
-
-def merge(histograms: Iterable[Histogram]) -> dict[int, int]:
-    """Counts added bucket by bucket."""
-    total: dict[int, int] = {}
-    for histogram in histograms:
-        for index, count in histogram.items():
-            total[index] = total.get(index, 0) + count
-    return total
 
 
 def quantile_us(histogram: Histogram, q: float) -> int | None:

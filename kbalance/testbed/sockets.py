@@ -116,6 +116,7 @@ class Receiver(asyncio.BufferedProtocol):
         self.received(bytes(_buffer[:nbytes]))
 
     def received(self, data: bytes) -> None:
+        """What came; every protocol here takes it in its own way, and one that forgot to must not pass for a silent peer."""
         raise NotImplementedError
 
 

@@ -43,12 +43,13 @@ class Sampler:
     """
 
     def __init__(
-        self, session: Session, endpoints: Sequence[tuple[str, Address]], target: Address, *, rate: float | None
+        self, session: Session, endpoints: Sequence[tuple[str, Address]], target: Address, *, rate: float | None, concurrency: int
     ) -> None:
         self._session = session
         self._endpoints = list(endpoints[:SAMPLED_ENDPOINTS])
         self._target = None if endpoints else target
         self._rate = rate
+        self._concurrency = concurrency
         self._largest = 0
         self.requests = 0
         """Made so far."""
@@ -85,7 +86,7 @@ class Sampler:
             profile=profile,
             requests=requests,
             slots=len(addresses),
-            concurrency=len(addresses),
+            concurrency=min(self._concurrency, len(addresses)),
             rate=self._rate,
             lifetime=lifetime,
             pool_policy=PoolPolicy.ROUND_ROBIN,

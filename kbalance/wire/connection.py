@@ -101,7 +101,7 @@ class Connection:
             family = socket.AF_INET6 if ":" in self.address.ip else socket.AF_INET
             self.sock = socket.socket(family, socket.SOCK_STREAM | _NONBLOCK)
         except OSError as error:
-            raise ExchangeError(Failure.UNREACHABLE, str(error)) from error
+            raise ExchangeError(Failure.UNREACHABLE, error.strerror or str(error)) from error
         if not _NONBLOCK:
             self.sock.setblocking(False)
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -245,8 +245,8 @@ class Connection:
 
     def _sending_failed(self, error: OSError) -> ExchangeError:
         if self.is_open:
-            return ExchangeError(Failure.RESET, str(error))
-        return _opening_failed(error.errno or 0, str(error))
+            return ExchangeError(Failure.RESET, error.strerror or str(error))
+        return _opening_failed(error.errno or 0, error.strerror or str(error))
 
     def receive(self) -> bool:
         """Reads what came; whether the awaited response is complete, in ``head`` and ``body``.
@@ -279,7 +279,7 @@ class Connection:
         except OSError as error:
             if _waits(error):
                 return None
-            raise ExchangeError(Failure.RESET, str(error)) from error
+            raise ExchangeError(Failure.RESET, error.strerror or str(error)) from error
 
     def absorb(self, data: bytes) -> bool:
         """Takes in what is not one whole response with a head seen before; whether the response is complete now.
