@@ -3,6 +3,7 @@
 KbalanceError
 ├── TargetError      the user's move: a target, option or file that makes no sense      (exit code 2)
 ├── DiscoveryError   the cluster's or the resolver's move: not found, unreachable       (exit code 3)
+│   └── ApiError     the API server refused, or did not answer
 ├── TrafficError     nothing could be measured at all                                   (exit code 3)
 └── ExchangeError    one request or connection went wrong; never leaves the room that holds the connection
 """
@@ -20,6 +21,26 @@ class TargetError(KbalanceError):
 
 class DiscoveryError(KbalanceError):
     """What stands behind the target could not be found out."""
+
+
+class ApiError(DiscoveryError):
+    """A call to the Kubernetes API failed.
+
+    Args:
+        status: of the answer; ``None``: there was none.
+        reason: the API's own word, for example ``NotFound``.
+        answer: the API's own sentence.
+    """
+
+    def __init__(self, message: str, *, status: int | None = None, reason: str = "", answer: str = "") -> None:
+        super().__init__(message)
+        self.status = status
+        self.reason = reason
+        self.answer = answer
+
+
+class StreamBroken(ApiError):
+    """A log broke off before its end."""
 
 
 class TrafficError(KbalanceError):
