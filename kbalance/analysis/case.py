@@ -27,6 +27,8 @@ class Case:
     profiles: tuple[ProfileReport, ...] = ()
     tolerance: float = 1.5
     alpha: float = 0.01
+    tunnel: str | None = None
+    """The command that leads from the target's address into a cluster; ``None``: none is known."""
     interrupted: bool = False
     """Whether the run was cut short by Ctrl-C or the deadline."""
 
@@ -56,6 +58,14 @@ class Case:
     def through(self) -> tuple[ProfileReport, ...]:
         """The profiles that dialled the target's address, where something else chose the endpoint."""
         return tuple(p for p in self.profiles if p.profile is not Profile.PER_ENDPOINT)
+
+    @property
+    def strangers(self) -> dict[str, int]:
+        """Names that answered and are no ready endpoint's, sorted, with the number of their answers."""
+        answers: dict[str, int] = {}
+        for unknown in sorted((u for p in self.profiles for u in p.unknown), key=lambda u: u.name):
+            answers[unknown.name] = answers.get(unknown.name, 0) + unknown.requests
+        return answers
 
     @property
     def dead(self) -> frozenset[str]:

@@ -3,6 +3,8 @@
 Source: kubernetes/api `discovery/v1/types.go` (EndpointSlice, Endpoint, EndpointConditions) and `core/v1/types.go` (ServiceSpec).
 """
 
+import json
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -14,6 +16,7 @@ from kbalance.model.words import FactsSource
 
 Object = Mapping[str, Any]
 
+ZONE_LABEL = "topology.kubernetes.io/zone"
 TOPOLOGY_ANNOTATIONS = ("service.kubernetes.io/topology-mode", "service.kubernetes.io/topology-aware-hints")
 """Newest first; they came before ``spec.trafficDistribution``."""
 
@@ -29,17 +32,38 @@ def facts(service: Object, slices: Sequence[Object], port: int | str | None = No
     Raises:
         DiscoveryError: when the Service has no such port, or several and none was named.
     """
-    name = service_port(service, port).get("name") or ""
+    probed = service_port(service, port)
     family = _family(service, slices)
+    used = [one for one in slices if one.get("addressType", family) == family]
     found = [
         endpoint
-        for one in sorted(slices, key=lambda one: str(_in(one, "metadata", "name")))
-        if one.get("addressType", family) == family
-        for number in _port_numbers(one, name)
+        for one in sorted(used, key=lambda one: str(_in(one, "metadata", "name")))
+        for number in ([probed["port"]] if _portless(service) else _port_numbers(one, probed.get("name") or ""))
         for endpoint in _endpoints(one, number)
     ]
     endpoints = sorted(_named_apart(_merged(found)), key=lambda endpoint: endpoint.name)
-    return Facts(source=FactsSource.API, service=_service_facts(service), endpoints=tuple(endpoints))
+    return Facts(
+        source=FactsSource.API,
+        service=_service_facts(service, probed),
+        endpoints=tuple(endpoints),
+        revision=_revision(service, used),
+    )
+
+
+def _revision(service: Object, slices: Iterable[Object]) -> str:
+    """As in `Facts.revision`; a generation grows with every change of endpoints, ports or labels.
+
+    Source: kubernetes/kubernetes `pkg/registry/discovery/endpointslice/strategy.go` (PrepareForUpdate).
+    """
+    words = sorted(
+        f"{_in(one, 'metadata', 'name')}:{_in(one, 'metadata', 'generation') or 0}:{_digest(_in(one, 'metadata', 'labels'))}"
+        for one in slices
+    )
+    return " ".join((_digest(service.get("spec")), *words))
+
+
+def _digest(value: Any) -> str:
+    return f"{zlib.crc32(json.dumps(value or {}, sort_keys=True).encode()):08x}"
 
 
 def service_port(service: Object, port: int | str | None = None) -> Object:
@@ -47,7 +71,8 @@ def service_port(service: Object, port: int | str | None = None) -> Object:
 
     Args:
         service: the Service object.
-        port: number or name; a string of digits is a number, as port names hold at least one letter.
+        port: number or name; a string of digits is a number, as port names hold at least one letter. A headless Service may
+            leave out its ports, and then any number is one.
 
     Raises:
         DiscoveryError: when there is no such port, or several and none was named.
@@ -61,10 +86,19 @@ def service_port(service: Object, port: int | str | None = None) -> Object:
     for one in ports:
         if wanted in (one.get("port"), one.get("name")):
             return one
+    if _portless(service) and isinstance(wanted, int):
+        return {"port": wanted}
     raise DiscoveryError(f"Service {_full_name(service)} has no TCP port {port}; it has {_port_list(ports) or 'none at all'}")
 
 
+def _portless(service: Object) -> bool:
+    return _in(service, "spec", "clusterIP") == "None" and not _list(service, "spec", "ports")
+
+
 def _which_port(service: Object, ports: Sequence[Object]) -> str:
+    if _portless(service):
+        name = _in(service, "metadata", "name")
+        return f"Headless Service {_full_name(service)} names no port; name the Pods' own, for example svc/{name}:8080"
     if not ports:
         return f"Service {_full_name(service)} has no TCP port, so there is nothing to connect to"
     example = ports[0].get("name") or ports[0].get("port")
@@ -80,8 +114,10 @@ def _full_name(service: Object) -> str:
     return f"{_in(service, 'metadata', 'namespace')}/{_in(service, 'metadata', 'name')}"
 
 
-def _service_facts(service: Object) -> ServiceFacts:
+def _service_facts(service: Object, port: Object) -> ServiceFacts:
     spec: Object = service.get("spec") or {}
+    balancers = _list(service, "status", "loadBalancer", "ingress")
+    target_port = port.get("targetPort")
     return ServiceFacts(
         type=spec.get("type") or "ClusterIP",
         cluster_ip=spec.get("clusterIP") or None,
@@ -89,6 +125,14 @@ def _service_facts(service: Object) -> ServiceFacts:
         internal_traffic_policy=spec.get("internalTrafficPolicy") or "Cluster",
         external_traffic_policy=spec.get("externalTrafficPolicy") or None,
         traffic_distribution=spec.get("trafficDistribution") or _topology_mode(service),
+        affinity_timeout_s=_in(service, "spec", "sessionAffinityConfig", "clientIP", "timeoutSeconds"),
+        publish_not_ready_addresses=bool(spec.get("publishNotReadyAddresses")),
+        has_selector=bool(spec.get("selector")),
+        port_name=port.get("name") or None,
+        app_protocol=port.get("appProtocol") or None,
+        target_port=None if target_port is None else str(target_port),
+        node_port=port.get("nodePort") or None,
+        load_balancer=tuple(str(one.get("ip") or one.get("hostname")) for one in balancers),
     )
 
 
@@ -102,12 +146,13 @@ def _topology_mode(service: Object) -> str | None:
 def _family(service: Object, slices: Sequence[Object]) -> str:
     """The address type of the Service's first address.
 
-    A dual-stack Service has slices of both types, which name every pod twice.
+    A dual-stack Service has slices of both types, which name every pod twice. Slices of type FQDN are nobody's: kube-proxy
+    skips them.
     """
     families = _list(service, "spec", "ipFamilies")
     if families:
         return str(families[0])
-    types = [str(one.get("addressType", "IPv4")) for one in slices]
+    types = {str(one.get("addressType", "IPv4")) for one in slices} & {"IPv4", "IPv6"}
     preferred = "IPv6" if ":" in str(_in(service, "spec", "clusterIP") or "") else "IPv4"
     return preferred if preferred in types or not types else min(types)
 
@@ -182,6 +227,41 @@ def _named_apart(endpoints: Sequence[EndpointFacts]) -> list[EndpointFacts]:
         else endpoint
         for endpoint in endpoints
     ]
+
+
+def names_a_pod(one: Object) -> bool:
+    """Whether an EndpointSlice says which Pod is behind one of its endpoints."""
+    return any(_in(endpoint, "targetRef", "kind") == "Pod" for endpoint in _list(one, "endpoints"))
+
+
+def with_pods(endpoints: Iterable[EndpointFacts], pods: Iterable[Object]) -> tuple[EndpointFacts, ...]:
+    """The endpoints with what their Pods tell: owner, age, names under which the Pod knows itself."""
+    known = {str(_in(pod, "metadata", "name")): pod for pod in pods}
+    # An endpoint that shares its Pod with another port is called by its address, and the Pod's name is its first alias.
+    named = ((e, next((name for name in (e.name, *e.aliases[:1]) if name in known), None)) for e in endpoints)
+    return tuple(_with_pod(e, known[name]) if name is not None else e for e, name in named)
+
+
+def _with_pod(endpoint: EndpointFacts, pod: Object) -> EndpointFacts:
+    owners = [o for o in _list(pod, "metadata", "ownerReferences") if o.get("controller")]
+    shared = bool(_in(pod, "spec", "hostNetwork"))
+    node = endpoint.node or _in(pod, "spec", "nodeName")
+    own = (_in(pod, "spec", "hostname"), node if shared else None)
+    aliases = dict.fromkeys((*endpoint.aliases, *(name for name in own if name and name != endpoint.name)))
+    return replace(
+        endpoint,
+        owner=f"{owners[0].get('kind')}/{owners[0].get('name')}" if owners else None,
+        created=_in(pod, "metadata", "creationTimestamp"),
+        host_network=shared,
+        node=node,
+        aliases=tuple(aliases),
+    )
+
+
+def zones_of(nodes: Iterable[Object]) -> dict[str, str]:
+    """Node to zone, from the nodes' labels."""
+    found = {str(_in(node, "metadata", "name")): _in(node, "metadata", "labels", ZONE_LABEL) for node in nodes}
+    return {name: str(zone) for name, zone in found.items() if zone}
 
 
 def _or(value: bool | None, otherwise: bool) -> bool:

@@ -54,6 +54,23 @@ class ServiceFacts:
     internal_traffic_policy: str = "Cluster"
     external_traffic_policy: str | None = None
     traffic_distribution: str | None = None
+    affinity_timeout_s: int | None = None
+    publish_not_ready_addresses: bool = False
+    has_selector: bool = True
+    """Without one, somebody else writes the EndpointSlices."""
+    port_name: str | None = None
+    """Of the port that is probed, as are the next three."""
+    app_protocol: str | None = None
+    target_port: str | None = None
+    """A number, or a name that each Pod gives a number of its own."""
+    node_port: int | None = None
+    load_balancer: tuple[str, ...] = ()
+    """Addresses and names at which a load balancer outside the cluster answers."""
+
+    @property
+    def headless(self) -> bool:
+        """Whether the Service has no address, and its name leads to the endpoints themselves."""
+        return self.cluster_ip == "None"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +90,12 @@ class EndpointFacts:
     """Zones and nodes that the EndpointSlice names for it."""
     aliases: tuple[str, ...] = ()
     """Other strings that mean this endpoint when they come back as an identity: hostname, targetRef name."""
+    owner: str | None = None
+    """What made the Pod, for example ``ReplicaSet/web-6d4cf56db6``."""
+    created: str | None = None
+    """When the Pod was made, RFC 3339."""
+    host_network: bool = False
+    """Whether the Pod has its node's address and name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,8 +105,22 @@ class Facts:
     source: FactsSource
     service: ServiceFacts | None = None
     endpoints: tuple[EndpointFacts, ...] = ()
+    revision: str = ""
+    """A digest of the Service's spec, then a word for each EndpointSlice: ``NAME:GENERATION:DIGEST-OF-ITS-LABELS``. It tells of
+    changes between two readings that were taken back; empty where the facts are not the API's."""
+    notices: tuple[str, ...] = ()
+    """What could not be read or is out of the ordinary, in sentences."""
 
     @property
     def ready(self) -> tuple[EndpointFacts, ...]:
-        """The endpoints that should get traffic."""
-        return tuple(e for e in self.endpoints if e.ready)
+        """The endpoints that should get traffic: the ready ones; where there is none, those that still serve while they end.
+
+        The latter are kube-proxy's doing; the name of a headless Service leads to ready endpoints only.
+
+        Source: KEP-1669 (ProxyTerminatingEndpoints, stable since 1.28); kubernetes/kubernetes `pkg/proxy/topology.go`
+        (CategorizeEndpoints); coredns/coredns `plugin/kubernetes/object/endpoint.go` (EndpointSliceToEndpoints).
+        """
+        ready = tuple(e for e in self.endpoints if e.ready)
+        if ready or (self.service is not None and self.service.headless):
+            return ready
+        return tuple(e for e in self.endpoints if e.serving and e.terminating)

@@ -3,6 +3,7 @@
 import math
 
 from kbalance.analysis.case import Case, Conclusion, came_back, failed_share, static_explanations
+from kbalance.analysis.changes import standing
 from kbalance.analysis.statistics import chance_unseen
 from kbalance.analysis.wording import count, failure_kinds, failures_of, listed, millis, percent, times
 from kbalance.model.report import EndpointLoad, ProfileReport
@@ -102,22 +103,15 @@ def missing_endpoint(case: Case) -> Conclusion | None:
 
 def unknown_endpoint(case: Case) -> Conclusion | None:
     """Answers that carry the name of somebody who should not get traffic."""
-    answers: dict[str, int] = {}
-    for report in case.profiles:
-        for unknown in report.unknown:
-            answers[unknown.name] = answers.get(unknown.name, 0) + unknown.requests
+    answers = case.strangers
     if not answers or case.learned:
         return None
-    not_ready = {e.name for e in case.facts.endpoints if not e.ready}
     sure = case.facts.source is FactsSource.API
     return Conclusion(
         confidence=(Confidence.CERTAIN if case.identity.calibrated else Confidence.LIKELY) if sure else Confidence.POSSIBLE,
-        summary=f"Answered, but not among the ready endpoints: {listed(sorted(answers))}.",
+        summary=f"Answered, but not among the ready endpoints: {listed(answers)}.",
         evidence=(
-            *(
-                f"{name}: {count(answers[name], 'answer')}, {'listed but not ready' if name in not_ready else 'not in the list'}."
-                for name in sorted(answers)
-            ),
+            *(f"{name}: {count(n, 'answer')}, {standing(name, case.facts, case.facts_after)}." for name, n in answers.items()),
             *(() if sure else ("The list of endpoints does not come from the API and may be incomplete.",)),
         ),
     )

@@ -1,11 +1,12 @@
 """Could we measure at all, is all well, and what does the evidence not reach."""
 
 from kbalance.analysis.case import Case, Conclusion, came_back, failed_share, static_explanations
+from kbalance.analysis.changes import changes, standing
+from kbalance.analysis.checks.tunnels import tunnelled
 from kbalance.analysis.identity import contradicts
 from kbalance.analysis.statistics import draws_to_tell
 from kbalance.analysis.wording import FAILURE_WORDS, count, failures_of, listed, millis, odds, percent, target_name, times
 from kbalance.model.report import ProfileReport, ServerLifetime
-from kbalance.model.target import EndpointFacts, Facts
 from kbalance.model.words import Confidence, FactsSource, Failure, Placement, PoolPolicy, Profile, Spread, Stop
 
 FAILURES_IGNORED = 0.01
@@ -35,7 +36,12 @@ def invalid_measurement(case: Case) -> Conclusion | None:
     """What was measured is not what was asked for."""
     if not case.n and not case.learned:
         return None
-    reasons = _silence(case) or (*_bypassed(case), *_changes(case), *_nobody_identified(case), *_not_as_planned(case))
+    reasons = (*tunnelled(case), *_silence(case)) or (
+        *_bypassed(case),
+        *_changes(case),
+        *_nobody_identified(case),
+        *_not_as_planned(case),
+    )
     if not reasons:
         return None
     return Conclusion(
@@ -127,25 +133,16 @@ def _bypassed(case: Case) -> tuple[str, ...]:
 
 
 def _changes(case: Case) -> tuple[str, ...]:
-    """How the facts differ from those before the traffic."""
+    """How the facts differ from those before the traffic, as far as it decides where traffic goes."""
     if case.facts_after is None or case.facts.source is not FactsSource.API:
         return ()
-    before, after = ({e.name: e for e in facts.ready} for facts in (case.facts, case.facts_after))
-    changes = [
-        *(f"{name} became ready" for name in sorted(after.keys() - before.keys())),
-        *(f"{name} is no longer ready" for name in sorted(before.keys() - after.keys())),
-        *(f"{n} changed its address or hints" for n in sorted(before) if n in after and _moved(before[n], after[n])),
-        *(["the Service's settings changed"] if _settings_changed(case.facts, case.facts_after) else []),
-    ]
-    return (f"The cluster changed while it was measured ({listed(changes)}); run again when it is quiet.",) if changes else ()
-
-
-def _moved(before: EndpointFacts, after: EndpointFacts) -> bool:
-    return before.address != after.address or sorted(before.hints) != sorted(after.hints)
-
-
-def _settings_changed(before: Facts, after: Facts) -> bool:
-    return before.service != after.service
+    happened = changes(case.facts, case.facts_after)
+    if not happened:
+        return ()
+    return (
+        f"The cluster changed while it was measured ({listed(happened)}); run again when it is quiet.",
+        *(f"{name}: {count(n, 'answer')}, {standing(name, case.facts, case.facts_after)}." for name, n in case.strangers.items()),
+    )
 
 
 def _nobody_identified(case: Case) -> tuple[str, ...]:
