@@ -148,6 +148,34 @@ def drop_affinity(case: Case) -> Recommendation:
     )
 
 
+def widen_traffic(case: Case) -> Recommendation:
+    """The Service sends connections to every endpoint again."""
+    service = case.facts.service
+    local = service is not None and service.internal_traffic_policy == "Local"
+    setting = "internalTrafficPolicy to Cluster" if local else "no trafficDistribution and no topology-mode"
+    draws = case.fresh.connections.opened if case.fresh is not None else 1
+    return Recommendation(
+        id="widen-traffic",
+        title=f"Set {setting}",
+        why=f"Then each fresh connection is drawn among all {case.n} endpoints, wherever the client is.",
+        measured_busiest=None,
+        predicted_busiest=expected_busiest(draws, case.n),
+        costs=("latency and traffic between nodes and zones, which some providers charge for",),
+    )
+
+
+def spread_pods(case: Case) -> Recommendation:
+    """The preference stays, and every node or zone gets its share of Pods."""
+    return Recommendation(
+        id="spread-pods",
+        title="Keep the preference and spread the Pods as the clients are",
+        why="Where each zone or node has the Pods that its clients need, staying near costs nothing (topologySpreadConstraints).",
+        measured_busiest=None,
+        predicted_busiest=None,
+        costs=("a zone that loses its Pods sends everything elsewhere at once, or nowhere with a Local policy",),
+    )
+
+
 def repair_endpoint(case: Case) -> Recommendation:
     """The failing endpoint is repaired or stops being ready."""
     share = case.fresh.requests.failed / case.fresh.requests.sent if case.fresh and case.fresh.requests.sent else None
@@ -260,6 +288,8 @@ WAYS_OUT: dict[str, tuple[Callable[[Case], Recommendation], ...]] = {
     "balancer-biased": (check_chooser, client_side_balancing),
     "slow-endpoint": (inspect_slow,),
     "session-affinity": (drop_affinity, client_side_balancing),
+    "traffic-policy-local": (widen_traffic, spread_pods),
+    "topology-hints": (spread_pods, widen_traffic),
     "headless-first-address": (client_side_balancing,),
     "pool-order": (round_robin_pool, client_side_balancing, meshed_client, shorter_lifetime),
     "connection-pinning": (client_side_balancing, meshed_client, shorter_lifetime, many_clients, queue),

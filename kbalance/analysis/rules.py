@@ -1,7 +1,7 @@
 """The rules, in order of decision, and the diagnosis that they make of a case."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from kbalance.analysis.case import Case, Conclusion
@@ -11,14 +11,16 @@ from kbalance.analysis.checks.choosers import (
     per_request_balancing,
     session_affinity,
     source_hash,
+    topology_hints,
+    traffic_policy_local,
 )
 from kbalance.analysis.checks.clients import connection_pinning, pool_order, small_sample
 from kbalance.analysis.checks.endpoints import endpoint_failing, missing_endpoint, slow_endpoint, unknown_endpoint
 from kbalance.analysis.checks.measurement import healthy, inconclusive, invalid_measurement, no_endpoints, server_lifetime
 from kbalance.model.report import Diagnosis, Finding
-from kbalance.model.words import Confidence, Severity
+from kbalance.model.words import Confidence, Placement, Severity
 
-__all__ = ["NOT_MEASURED", "RULES", "Case", "Role", "Rule", "diagnose"]
+__all__ = ["NOT_MEASURED", "RULES", "Case", "Role", "Rule", "diagnose", "diagnose_all"]
 
 
 class Role(StrEnum):
@@ -140,6 +142,22 @@ RULES: tuple[Rule, ...] = (
         conclude=session_affinity,
     ),
     Rule(
+        id="traffic-policy-local",
+        severity=Severity.RISK,
+        title="The Service keeps clients on their own node",
+        told_apart="The Service has internalTrafficPolicy: Local, and connections reach only endpoints on the client's node.",
+        fix="Set internalTrafficPolicy to Cluster, run a Pod on every node, or use trafficDistribution: PreferSameNode.",
+        conclude=traffic_policy_local,
+    ),
+    Rule(
+        id="topology-hints",
+        severity=Severity.RISK,
+        title="The Service keeps clients in their own zone",
+        told_apart="EndpointSlices carry hints (trafficDistribution, topology-mode), and connections keep to those for here.",
+        fix="Spread Pods evenly over zones, drop the preference, or accept it: it saves latency and cost between zones.",
+        conclude=topology_hints,
+    ),
+    Rule(
         id="headless-first-address",
         severity=Severity.RISK,
         title="The client takes the first address of several",
@@ -225,6 +243,44 @@ def diagnose(case: Case) -> Diagnosis:
         return _led((*findings, *_found(case, {Role.DIRECT})))
     causes = sorted(_found(case, {Role.DIRECT, Role.CAUSE}), key=_weight)
     return _led((*(causes or _found(case, {Role.FALLBACK})[:1]), *_found(case, {Role.REMARK})))
+
+
+def diagnose_all(together: Case, apart: Mapping[str, Case]) -> Diagnosis:
+    """The diagnosis of several vantage points.
+
+    Where no vantage point saw connections that were not drawn fairly, all their connections count together. Else each is judged
+    by itself: two clients that are each kept on one endpoint look like a biased balancer when they are thrown together.
+
+    Args:
+        together: all connections.
+        apart: the case of each vantage point, by its name.
+    """
+    if len(apart) < 2 or not any(p.placement in _CHOSEN for case in apart.values() for p in case.through):
+        return diagnose(together)
+    judged = {name: diagnose(case) for name, case in apart.items()}
+    measured = {name: d for name, d in judged.items() if d.cause not in NOT_MEASURED} or judged
+    by_cause: dict[str, list[tuple[str, Finding]]] = {}
+    for name, diagnosis in measured.items():
+        for finding in diagnosis.findings:
+            by_cause.setdefault(finding.cause, []).append((name, finding))
+    fallbacks = {rule.id for rule in RULES if rule.role is Role.FALLBACK}
+    real = [cause for cause in by_cause if cause not in fallbacks] or list(by_cause)
+    return _led(tuple(sorted((_joined(by_cause[cause], len(measured)) for cause in real), key=_weight)))
+
+
+_CHOSEN = (Placement.FIXED, Placement.BIASED)
+
+
+def _joined(seen: Sequence[tuple[str, Finding]], vantages: int) -> Finding:
+    """One finding of what several vantage points concluded, each number with where it was measured."""
+    name, first = min(seen, key=lambda one: list(Confidence).index(one[1].confidence))
+    where = "" if len(seen) == vantages and len({f.summary for _, f in seen}) == 1 else f"From {name}: "
+    return replace(
+        first,
+        summary=where
+        + (first.summary[0].lower() + first.summary[1:] if where and not first.summary[:2].isupper() else first.summary),
+        evidence=tuple(f"From {name}: {text}" for name, finding in seen for text in finding.evidence),
+    )
 
 
 def _found(case: Case, roles: set[Role]) -> tuple[Finding, ...]:

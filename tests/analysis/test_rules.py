@@ -5,12 +5,13 @@ import pytest
 
 from kbalance.analysis.case import Case
 from kbalance.analysis.rules import NOT_MEASURED, RULES, Role, Rule, diagnose
-from kbalance.model.report import Finding, IdentityReport, ProfileReport
-from kbalance.model.target import Facts
-from kbalance.model.words import Closer, Confidence, FactsSource, Failure, PoolPolicy, Profile, Severity, Stop
+from kbalance.model.report import Finding, IdentityReport, ProfileReport, Vantage
+from kbalance.model.target import Address, Facts, ServiceFacts, Target
+from kbalance.model.words import Closer, Confidence, FactsSource, Failure, PoolPolicy, Profile, Severity, Stop, TargetKind
 from tests.builders import (
     PODS,
     SERVICE,
+    TARGET,
     answers,
     case,
     connection,
@@ -18,6 +19,7 @@ from tests.builders import (
     direct,
     endpoint,
     facts,
+    fold,
     fresh,
     pods,
     pooled,
@@ -92,6 +94,22 @@ ONE = facts(("web-0",))
 STRANGERS = settled([connection(name) for name in (*PODS, "old-0")] * 30, profile_plan(Profile.SHORT_LIVED, requests=120))
 UNCALIBRATED = IdentityReport(source="body", calibrated=False, unidentified=0)
 
+API_PROXY = "/api/v1/namespaces/shop/services/web/proxy/"
+LOOPBACK = replace(
+    GIVEN, endpoints=tuple(replace(e, address=Address("127.0.1.1", 8080 + i)) for i, e in enumerate(GIVEN.endpoints))
+)
+
+
+def _placed(service: ServiceFacts = SERVICE, *, hints: bool = False) -> Facts:
+    """The first two Pods on one node and zone, the third on others."""
+    places = (("web-0", "a"), ("web-1", "a"), ("web-2", "b"))
+    placed = (endpoint(n, node=f"node-{p}", zone=f"zone-{p}", hints=(f"zone-{p}",) if hints else ()) for n, p in places)
+    return Facts(source=FactsSource.API, service=service, endpoints=tuple(placed))
+
+
+HERE = Vantage(kind="job", node="node-a", zone="zone-a")
+LOCAL_HERE = _placed(replace(SERVICE, internal_traffic_policy="Local"))
+
 SCENARIOS: dict[str, tuple[tuple[str, Callable[[], Case], Confidence | None], ...]] = {
     "no-endpoints": (
         ("nobody is ready", lambda: case(facts=NOBODY_READY), CERTAIN),
@@ -108,6 +126,21 @@ SCENARIOS: dict[str, tuple[tuple[str, Callable[[], Case], Confidence | None], ..
         ("a pod went", lambda: case(fresh(), facts_after=facts(pods(2))), CERTAIN),
         ("hints came", lambda: case(fresh(), facts_after=HINTED), CERTAIN),
         ("affinity was set", lambda: case(fresh(), facts_after=affine()), CERTAIN),
+        ("a pod is no longer ready", lambda: case(fresh(), facts_after=_with_last(ready=False, serving=False)), CERTAIN),
+        ("a pod terminates", lambda: case(fresh(), facts_after=_with_last(ready=False, terminating=True)), CERTAIN),
+        ("changed and changed back", lambda: case(fresh(), facts=_revised(1), facts_after=_revised(3)), CERTAIN),
+        ("a label was written", lambda: case(fresh(), facts=_revised(1), facts_after=_revised(2, "b")), None),
+        ("a pod begins beside them", lambda: case(fresh(), facts_after=_beside()), None),
+        ("through the API server", lambda: case(fresh(), target=_url(path=API_PROXY)), CERTAIN),
+        ("through a known tunnel", lambda: case(fresh(), tunnel="kubectl port-forward svc/web"), CERTAIN),
+        ("as if through a tunnel", lambda: case(fresh((304, 0, 0)), facts=GIVEN, target=_url("127.0.0.1")), CERTAIN),
+        ("the same, by name and learned", lambda: case(_through_tunnel(), facts=LEARNED, target=_url("localhost")), CERTAIN),
+        ("this machine's own server", lambda: case(_through_tunnel("laptop"), facts=LEARNED, target=_url("localhost")), None),
+        ("endpoints of this machine", lambda: case(fresh((304, 0, 0)), facts=LOOPBACK, target=_url("127.0.0.1")), None),
+        ("too few connections", lambda: case(_through_tunnel(n=7), facts=LEARNED, target=_url("127.0.0.1")), None),
+        ("several answer at loopback", lambda: case(fresh(), facts=GIVEN, target=_url("127.0.0.1")), None),
+        ("a name that begins like loopback", lambda: case(fresh((304, 0, 0)), facts=GIVEN, target=_url("127.example")), None),
+        ("a path that ends like a proxy's", lambda: case(fresh(), target=_url(path=f"/?{API_PROXY}")), None),
         ("nobody is identified", lambda: case(nameless(Profile.POOLED), direct()), CERTAIN),
         ("fewer connections than planned", lambda: case(pooled((1, 1, 0), slots=10)), CERTAIN),
         ("all is as planned", lambda: case(single(), pooled(), fresh(), direct()), None),
@@ -188,6 +221,23 @@ SCENARIOS: dict[str, tuple[tuple[str, Callable[[], Case], Confidence | None], ..
         ("set, one endpoint", lambda: case(single(names=["web-0"]), facts=affine(1)), None),
         ("settings unknown", lambda: case(fresh((304, 0, 0)), facts=GIVEN), None),
     ),
+    "traffic-policy-local": (
+        ("this node's alone", lambda: case(fresh((150, 154, 0)), facts=LOCAL_HERE, vantage=HERE), CERTAIN),
+        ("one node's alone, ours unknown", lambda: case(fresh((150, 154, 0)), facts=LOCAL_HERE), LIKELY),
+        ("another node's alone", lambda: case(fresh((0, 0, 304)), facts=LOCAL_HERE, vantage=HERE), None),
+        ("those of two nodes", lambda: case(fresh((150, 0, 154)), facts=LOCAL_HERE, vantage=HERE), None),
+        ("all are chosen", lambda: case(fresh(), facts=LOCAL_HERE, vantage=HERE), None),
+        ("nodes unknown", lambda: case(fresh((150, 154, 0)), facts=LOCAL), None),
+        ("not set", lambda: case(fresh((150, 154, 0)), facts=_placed(), vantage=HERE), None),
+    ),
+    "topology-hints": (
+        ("our zone's alone", lambda: case(fresh((150, 154, 0)), facts=_placed(hints=True), vantage=HERE), CERTAIN),
+        ("one zone's alone, ours unknown", lambda: case(fresh((150, 154, 0)), facts=_placed(hints=True)), LIKELY),
+        ("another zone's alone", lambda: case(fresh((0, 0, 304)), facts=_placed(hints=True), vantage=HERE), None),
+        ("one of our zone's is left out", lambda: case(fresh((304, 0, 0)), facts=_placed(hints=True), vantage=HERE), None),
+        ("all are chosen", lambda: case(fresh(), facts=_placed(hints=True), vantage=HERE), None),
+        ("no hints", lambda: case(fresh((150, 154, 0)), facts=_placed(), vantage=HERE), None),
+    ),
     "pool-order": (
         ("last used first", lambda: case(lifo_pool(), fresh()), CERTAIN),
         ("opens only one connection", lambda: case(lifo_pool(1), fresh()), CERTAIN),
@@ -243,6 +293,30 @@ SCENARIOS: dict[str, tuple[tuple[str, Callable[[], Case], Confidence | None], ..
     ),
 }
 """By cause: what is the case, and how sure the rule then is."""
+
+
+def _url(host: str = "198.18.1.10", path: str = "/") -> Target:
+    return replace(TARGET, kind=TargetKind.URL, host=host, path=path)
+
+
+def _with_last(**changes: object) -> Facts:
+    known = facts()
+    return replace(known, endpoints=(*known.endpoints[:2], endpoint(PODS[2], **changes)))
+
+
+def _beside() -> Facts:
+    known = facts()
+    return replace(known, endpoints=(*known.endpoints, endpoint("web-3", ready=False, serving=False)))
+
+
+def _revised(generation: int, labels: str = "a") -> Facts:
+    return replace(facts(), revision=f"1f3d web:{generation}:{labels}")
+
+
+def _through_tunnel(who: str = "web-0", n: int = 8) -> ProfileReport:
+    """So many fresh connections that one endpoint answered, which was not known before."""
+    plan = profile_plan(Profile.SHORT_LIVED, requests=n)
+    return fold([connection(who) for _ in range(n)], plan, (), learned=True).settle(Stop.DONE, 1.0, (who,))
 
 
 def _errors() -> ProfileReport:
@@ -376,6 +450,90 @@ def test_a_failing_endpoint_is_named_with_its_failures_and_its_shadow() -> None:
         "web-2: 20 of 20 direct requests failed: connection refused (20).",
         "100 of 304 requests on fresh connections failed (33 %); 1 of 3 endpoints failing would make it 33 %.",
     )
+
+
+def test_a_change_during_the_run_is_named_and_so_is_who_answered_beside_the_endpoints() -> None:
+    after = replace(facts(), endpoints=(*facts().endpoints[:2], endpoint("old-0")))
+
+    finding = rule("invalid-measurement").check(case(STRANGERS, facts_after=after))
+
+    assert finding is not None
+    change = "the cluster changed while it was measured (old-0 joined and web-2 left); run again when it is quiet."
+    assert finding.summary == f"This run gives no verdict: {change}"
+    assert finding.evidence == (f"T{change[1:]}", "old-0: 30 answers, joined during the run.")
+
+
+@pytest.mark.parametrize(
+    ("known", "standing"),
+    [
+        (_beside(), "not in the list"),
+        (replace(facts(), endpoints=(endpoint("old-0", ready=False, terminating=True), *facts().endpoints)), "terminating"),
+        (replace(facts(), endpoints=(endpoint("old-0", ready=False), *facts().endpoints)), "listed but not ready"),
+    ],
+)
+def test_whoever_is_no_endpoint_is_told_by_its_standing(known: Facts, standing: str) -> None:
+    finding = rule("unknown-endpoint").check(case(STRANGERS, facts=known, facts_after=known))
+
+    assert finding is not None
+    assert finding.evidence == (f"old-0: 30 answers, {standing}.",)
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        (
+            "/api/v1/namespaces/shop/services/web/proxy/hostname?a=b",
+            "the API server's proxy chooses a Pod of Service web by itself, not as traffic in the cluster does; "
+            "measure in the cluster: kbalance probe svc/web -n shop.",
+        ),
+        (
+            "/k8s/clusters/c-1/api/v1/namespaces/shop/services/https%3Aweb%3Aadmin/proxy",
+            "the API server's proxy chooses a Pod of Service web by itself, not as traffic in the cluster does; "
+            "measure in the cluster: kbalance probe svc/web:admin -n shop.",
+        ),
+        (
+            "/api/v1/namespaces/shop/pods/http:web-0:8080/proxy/",
+            "the API server's proxy leads to Pod web-0 alone, past any Service; measure in the cluster: kbalance probe svc/NAME.",
+        ),
+    ],
+)
+def test_the_way_through_the_api_server_names_the_way_to_measure(path: str, reason: str) -> None:
+    diagnosis = diagnose(case(fresh(), target=_url(path=path)))
+
+    assert (diagnosis.cause, diagnosis.summary) == ("invalid-measurement", f"This run gives no verdict: {reason}")
+
+
+@pytest.mark.parametrize(
+    ("tunnel", "words"),
+    [
+        ("kubectl port-forward svc/web", "leads every connection to the same Pod, past the Service"),
+        ("oc port-forward web-0", "leads every connection to the same Pod, past the Service"),
+        ("kubectl proxy", "leads to the API server, past any Service"),
+    ],
+)
+def test_a_tunnel_is_named_with_where_it_listens(tunnel: str, words: str) -> None:
+    finding = rule("invalid-measurement").check(case(fresh(), tunnel=tunnel, target=_url("::1")))
+
+    named = "svc/web" if tunnel.endswith("svc/web") else "svc/NAME"
+    assert finding is not None
+    assert finding.evidence == (f"`{tunnel}` listens at [::1]:80 and {words}; measure in the cluster: kbalance probe {named}.",)
+
+
+def test_what_behaves_like_a_tunnel_is_called_one() -> None:
+    finding = rule("invalid-measurement").check(case(single(), fresh((304, 0, 0)), facts=GIVEN, target=_url("localhost")))
+
+    assert finding is not None
+    assert finding.evidence == (
+        "All 305 connections to localhost:80, this machine, met web-0, as through a tunnel such as kubectl port-forward, "
+        "which leads to one Pod, past the Service; measure in the cluster: kbalance probe svc/NAME.",
+    )
+
+
+def test_a_tunnel_that_answers_nothing_is_still_named_first() -> None:
+    finding = rule("invalid-measurement").check(case(silent(Profile.SINGLE), tunnel="kubectl port-forward svc/web"))
+
+    assert finding is not None
+    assert [line.partition(" ")[0] for line in finding.evidence] == ["`kubectl", "http://198.18.1.10/hostname", "single:"]
 
 
 def test_what_could_not_be_ruled_out_is_said() -> None:

@@ -44,6 +44,65 @@ def session_affinity(case: Case) -> Conclusion | None:
     )
 
 
+def traffic_policy_local(case: Case) -> Conclusion | None:
+    """The Service is told to stay on the client's node, and connections do."""
+    service, report = case.facts.service, _choosing(case)
+    if service is None or service.internal_traffic_policy != "Local" or report is None:
+        return None
+    node = case.vantage.node if case.vantage is not None else None
+    nodes = {e.name: e.node for e in case.facts.ready}
+    met = _met(report)
+    here = {nodes.get(name) for name in met}
+    if not met or len(met) == case.n or len(here) != 1 or None in here or (node is not None and here != {node}):
+        return None
+    where = next(iter(here))
+    left = case.n - len(met)
+    return Conclusion(
+        confidence=Confidence.CERTAIN if node is not None else Confidence.LIKELY,
+        summary=f"internalTrafficPolicy: Local keeps clients on {where} to its own {count(len(met), 'endpoint')};"
+        f" the other {count(left, 'endpoint')} get nothing from there.",
+        evidence=(
+            "The Service has internalTrafficPolicy: Local.",
+            f"{report.profile}: all of {count(report.evidence.connections, 'connection')} stayed on {where}:"
+            f" {listed(sorted(met))}.",
+        ),
+    )
+
+
+def topology_hints(case: Case) -> Conclusion | None:
+    """The EndpointSlices name zones or nodes for their endpoints, and connections keep to those of the client."""
+    report = _choosing(case)
+    hints = {e.name: set(e.hints) for e in case.facts.ready}
+    if report is None or not all(hints.values()) or not hints:
+        return None
+    met = _met(report)
+    shared = set.intersection(*(hints[name] for name in met if name in hints)) if met else set()
+    vantage = case.vantage
+    own = {vantage.zone, vantage.node} if vantage is not None else set()
+    known = shared & own or (shared if not own - {None} else set())
+    if not known or len(met) == case.n or any(hints[name] & known for name in hints.keys() - met):
+        return None
+    where = sorted(known)[0]
+    why = case.facts.service.traffic_distribution if case.facts.service is not None else None
+    return Conclusion(
+        confidence=Confidence.CERTAIN if shared & own else Confidence.LIKELY,
+        summary=f"Topology hints keep clients in {where} to {len(met)} of {case.n} endpoints;"
+        f" the other {case.n - len(met)} get nothing from there.",
+        evidence=(
+            f"The Service has trafficDistribution: {why}, and every endpoint has hints."
+            if why
+            else "Every endpoint has hints in its EndpointSlice.",
+            f"{report.profile}: all of {count(report.evidence.connections, 'connection')} reached endpoints hinted for {where}:"
+            f" {listed(sorted(met))}.",
+        ),
+    )
+
+
+def _met(report: ProfileReport) -> set[str]:
+    """Who got a connection."""
+    return {load.name for load in report.endpoints if load.connections}
+
+
 def source_hash(case: Case) -> Conclusion | None:
     """Every fresh connection from here reaches the same endpoint, and no setting says so."""
     report = _choosing(case)
