@@ -1,28 +1,28 @@
-"""The story on one page: target -> facts -> identity -> plan -> traffic -> distribution -> diagnosis -> Report."""
+"""The story on one page: target -> facts -> records of one or several vantage points -> distribution -> diagnosis -> Report."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from random import Random
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from time import gmtime, strftime
 
 from kbalance import __version__
-from kbalance.analysis import advice, identity, planning, rules
-from kbalance.analysis.fold import ProfileFold
-from kbalance.errors import TargetError, TrafficError
-from kbalance.model.plan import Options, ProfilePlan, TrafficPlan
-from kbalance.model.report import IdentityReport, ProfileReport, Report, Vantage
+from kbalance.analysis import advice, planning, rules
+from kbalance.analysis.account import Account
+from kbalance.analysis.case import NOBODY
+from kbalance.errors import DiscoveryError, KbalanceError, TargetError, TrafficError
+from kbalance.model.plan import Options
+from kbalance.model.record import Calibrated, Ended, GaveUp, ProfileBegan, ProfileEnded, Progressed, Record, Started
+from kbalance.model.report import Report, Vantage, VantageReport
 from kbalance.model.target import Address, EndpointFacts, Facts, Target
-from kbalance.model.words import FactsSource, Stop
-from kbalance.traffic.identify import Identify
-from kbalance.traffic.sampling import Sampler, Sampling
+from kbalance.model.words import FactsSource, Profile, Stop
 from kbalance.traffic.session import Session
+from kbalance.traffic.tunnel import listener
+from kbalance.vantage.measuring import Measuring, Task
 
 Progress = Callable[[str, int, int], None]
 """Told what is being done, how many requests ended, and how many are planned."""
 
 
-MOST_DOWNLOADED = 2_000_000_000
-"""Bytes of bodies that a plan may ask for."""
+LOCAL = Vantage(kind="local")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,196 +34,71 @@ class Subject:
     """Where the target's name leads; traffic goes to the first, as with a client that takes the first."""
     read_facts: Callable[[], Facts]
     """Read before and after the traffic; a change in between spoils the verdict."""
+    vantage: Vantage = LOCAL
+    """What is known beforehand of where local traffic starts."""
+    zones: Mapping[str, str] = field(default_factory=dict)
+    """Node to zone."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Found:
-    """What calibration settled."""
-
-    plan: TrafficPlan
-    """Asks on the path that tells who answers."""
-    calibration: identity.Calibration
-    local: str | None
-    """This side's address."""
-    statuses: tuple[int, ...]
-    """Of the answers it was found in, each once."""
-    largest: int
-    """Bytes of the largest body among them."""
-    sampler: Sampler
+Workers = Callable[[Facts], Iterable[tuple[int, Record]]]
+"""Starts workers elsewhere with these facts, and gives their records as they come, each with the worker's index."""
 
 
 def measure(
     subject: Subject, options: Options, session: Session, progress: Progress = lambda what, done, planned: None
 ) -> Report:
-    """Runs the whole measurement.
+    """Measures from here.
 
     Raises:
         TargetError: the plan asks for something impossible.
         TrafficError: nothing answered at all, and nothing is known of what should have.
     """
-    started = strftime("%Y-%m-%dT%H:%M:%SZ", gmtime())
+    started = _now()
     facts = subject.read_facts()
-    found = _identify(subject, facts, options, session, progress)
-    plan = found.plan
-    profiles = _run(facts, found, options, session, progress)
-    partial = any(p.stopped in (Stop.INTERRUPTED, Stop.DEADLINE) for p in profiles) or len(profiles) < len(plan.profiles)
-    case = rules.Case(
-        target=subject.target,
-        facts=facts,
-        facts_after=subject.read_facts(),
-        plan=plan,
-        identity=_identity_report(found, subject.target, profiles),
-        vantage=Vantage(kind="local", address=found.local),
-        profiles=profiles,
-        tolerance=options.tolerance,
-        interrupted=partial,
-    )
-    diagnosis = rules.diagnose(case)
-    return Report(
-        kbalance=__version__,
-        started=started,
-        duration_s=session.elapsed_s,
-        partial=partial,
-        target=subject.target,
-        vantage=Vantage(kind="local", address=found.local),
-        facts=facts,
-        identity=case.identity,
-        profiles=profiles,
-        diagnosis=diagnosis,
-        recommendations=advice.recommend(case, diagnosis),
-        seed=options.seed,
-        notices=tuple(_notices(subject, facts, found, profiles)),
-    )
+    account = Account(facts, options)
+    account.add(Started(vantage=subject.vantage))
+
+    def tell(record: Record) -> None:
+        if isinstance(record, Progressed):
+            progress(record.what, record.done, record.planned)
+        else:
+            account.add(record)
+
+    if not _nobody(facts):
+        task = Task(target=subject.target, addresses=subject.addresses, facts=facts, options=options)
+        Measuring(task, session, tell, lambda: account.certain).run()
+    return _conclude(subject, facts, [account], account, options, started, lambda: session.elapsed_s)
 
 
-def _identify(subject: Subject, facts: Facts, options: Options, session: Session, progress: Progress) -> _Found:
-    """Finds out how to tell who answered: asks on the user's path, then on those of the whitelist where the user chose none."""
-    identity.parse_spec(options.identity)
-    nonce = f"{Random(f'{options.seed} nonce').getrandbits(64):016x}"
-    known = [(e.name, e.address) for e in facts.ready if e.address is not None]
-    sampler = Sampler(session, known, subject.addresses[0], rate=options.rate, concurrency=options.concurrency)
-    paths = identity.paths_to_try(subject.target, options.method)
-    reserved = sampler.connections * len(paths)
-    tried = []
-    for path in paths:
-        progress("identity", 0, 0)
-        request = planning.request(subject.target, options, path=path, nonce=nonce)
-        plan = planning.plan(facts, subject.addresses[0], options, request, reserved=reserved)
-        sampling = sampler.ask(request)
-        if not sampling.samples and facts.source is FactsSource.ANSWERS and session.over is None:
-            raise TrafficError(_nothing_answered(subject, sampling))
-        calibration = identity.calibrate(sampling.samples, facts, request, options.identity)
-        tried.append(
-            _Found(
-                plan=plan,
-                calibration=calibration,
-                local=sampling.samples[0].local if sampling.samples else None,
-                statuses=tuple(sorted({sample.status for sample in sampling.samples})),
-                largest=sampling.largest,
-                sampler=sampler,
-            )
-        )
-        contradicted = any(map(identity.contradicts, calibration.reasons))
-        if calibration.identifier is not None or contradicted or not sampling.samples:
-            break
-    found = tried[-1] if tried[-1].calibration.identifier is not None or contradicted else tried[0]
-    _check_download(found)
-    return found
-
-
-def _check_download(found: _Found) -> None:
-    """Refuses to load a network with bodies that nobody looks at."""
-    largest = found.largest
-    requests = sum(p.requests for p in found.plan.profiles)
-    if largest * requests > MOST_DOWNLOADED:
-        raise TargetError(
-            f"An answer has {largest / 1e6:.1f} MB and {requests} requests are planned, {largest * requests / 1e9:.1f} GB in all"
-            ": ask a smaller page (--path) or make fewer (--requests)."
-        )
-
-
-def _nothing_answered(subject: Subject, sampling: Sampling) -> str:
-    reasons = "; ".join(sampling.problems[:3]) or "no answer"
-    return f"Nothing answered at {subject.target.url}: {reasons}. Check the address and that the server is up."
-
-
-def _run(facts: Facts, found: _Found, options: Options, session: Session, progress: Progress) -> tuple[ProfileReport, ...]:
-    """Each profile in turn, as long as there is time."""
-    names = tuple(e.name for e in facts.ready)
-    learned = facts.source is FactsSource.ANSWERS
-    done: list[tuple[ProfileFold, Stop, float]] = []
-    for profile in found.plan.profiles:
-        if session.over is not None:
-            break
-        alpha = planning.alpha_share(profile.profile, options)
-        fold = ProfileFold(profile, names, tolerance=options.tolerance, alpha=alpha, learned=learned)
-        began = session.elapsed_s
-        part = 1 / (len(found.plan.profiles) - len(done))
-        stopped = _drive(profile, fold, found, options, session, progress, part)
-        done.append((fold, stopped, session.elapsed_s - began))
-    everyone = tuple(sorted({name for fold, _, _ in done for name in fold.seen})) if learned else ()
-    return tuple(fold.settle(stopped, duration_s, everyone) for fold, stopped, duration_s in done)
-
-
-def _drive(
-    profile: ProfilePlan,
-    fold: ProfileFold,
-    found: _Found,
+def measure_elsewhere(
+    subject: Subject,
     options: Options,
-    session: Session,
-    progress: Progress,
-    part: float,
-) -> Stop:
-    """Folds the traffic of one profile, which may take its part of the time that is left; returns why it ended."""
-    identifier = found.calibration.identifier
-    driver = session.drive(
-        profile,
-        found.plan.request,
-        identify=Identify(identifier, from_head=identifier.part is identity.Part.HEAD) if identifier else None,
-        part=part,
-        on_progress=lambda ended: progress(profile.profile, ended, profile.requests),
-    )
-    for observation in driver.run():
-        fold.add(observation)
-        if options.early_stop and fold.certain:
-            driver.stop(Stop.CERTAIN)
-    return driver.stopped or Stop.DONE
+    workers: int,
+    send: Workers,
+    clock: Callable[[], float],
+    progress: Progress = lambda what, done, planned: None,
+) -> Report:
+    """Measures from where others are sent; each makes its share of the traffic.
 
-
-def _identity_report(found: _Found, target: Target, profiles: tuple[ProfileReport, ...]) -> IdentityReport:
-    return IdentityReport(
-        source=found.calibration.source,
-        calibrated=found.calibration.calibrated,
-        unidentified=sum(p.unidentified for p in profiles),
-        path=found.plan.request.path if found.plan.request.path != target.path else None,
-        requests=found.sampler.requests,
-        connections=found.sampler.opened,
-        rejected=() if found.calibration.identifier else found.calibration.reasons,
-    )
-
-
-def _notices(subject: Subject, facts: Facts, found: _Found, profiles: tuple[ProfileReport, ...]) -> list[str]:
-    notices = []
-    plan = found.plan
-    if found.statuses and all(300 <= status < 500 for status in found.statuses):
-        codes = " or ".join(str(status) for status in found.statuses)
-        notices.append(f"Every answer to the first requests had status {codes}: is that the page you mean (--path, -H)?")
-    if plan.request.path != subject.target.path:
-        notices.append(f"No path was given, so {plan.request.path} was asked, which tells who answers (--path chooses another).")
-    if facts.source is FactsSource.ANSWERS:
-        notices.append(
-            "The endpoints are known from their answers alone: one that never answered is not in the list, and the"
-            " per-endpoint profile was left out (--endpoint NAME=IP:PORT names them)."
-        )
-    if facts.source is FactsSource.DNS:
-        notices.append(
-            f"The endpoints are the {len(facts.endpoints)} addresses that {subject.target.host} has in DNS; the other profiles"
-            f" dial the first, {subject.addresses[0]}, as a client does that takes the first."
-        )
-    skipped = [p.profile.value for p in plan.profiles[len(profiles) :]]
-    if skipped:
-        notices.append(f"The run ended before these profiles could start: {', '.join(skipped)}.")
-    return notices
+    Raises:
+        TargetError, TrafficError: as `measure`, when no worker could measure.
+    """
+    started, began_s = _now(), clock()
+    facts = subject.read_facts()
+    accounts = [Account(facts, planning.share(options, workers, worker)) for worker in range(workers)]
+    records: list[list[Record]] = [[] for _ in range(workers)]
+    told: dict[int, Progressed] = {}
+    for worker, record in () if _nobody(facts) else send(facts):
+        if isinstance(record, Progressed):
+            told[worker] = record
+            same = [p for p in told.values() if p.what == record.what]
+            progress(record.what, sum(p.done for p in same), sum(p.planned for p in same))
+            continue
+        accounts[worker].add(record)
+        if workers > 1:
+            records[worker].append(record)
+    together = accounts[0] if workers == 1 else _pooled(facts, options, records)
+    return _conclude(subject, facts, accounts, together, options, started, lambda: clock() - began_s)
 
 
 def facts_of_addresses(addresses: tuple[Address, ...]) -> Facts:
@@ -232,3 +107,180 @@ def facts_of_addresses(addresses: tuple[Address, ...]) -> Facts:
         return Facts(source=FactsSource.ANSWERS)
     endpoints = (EndpointFacts(name=str(a), address=a) for a in addresses)
     return Facts(source=FactsSource.DNS, endpoints=tuple(sorted(endpoints, key=lambda e: e.name)))
+
+
+def _now() -> str:
+    return strftime("%Y-%m-%dT%H:%M:%SZ", gmtime())
+
+
+def _nobody(facts: Facts) -> bool:
+    """Whether the API knows that there is nobody to ask."""
+    return facts.source is FactsSource.API and not facts.ready
+
+
+def _pooled(facts: Facts, options: Options, records: Sequence[Sequence[Record]]) -> Account:
+    """All workers' connections in one account, worker after worker, so that the order in which logs arrive changes nothing."""
+    pooled = Account(facts, options)
+    calibrated = [r for told in records for r in told if isinstance(r, Calibrated)]
+    if not calibrated:
+        return pooled
+    plans = [p for c in calibrated for p in c.plan.profiles]
+    kinds = tuple(dict.fromkeys(p.profile for p in plans))
+    profiles = tuple(planning.pooled([p for p in plans if p.profile is kind]) for kind in kinds)
+    asked = replace(
+        calibrated[0].identity,
+        requests=sum(c.identity.requests for c in calibrated),
+        connections=sum(c.identity.connections for c in calibrated),
+    )
+    plan = replace(calibrated[0].plan, profiles=profiles)
+    pooled.add(replace(calibrated[0], plan=plan, identity=asked))
+    for kind in kinds:
+        parts = [part for told in records for part in _of_profile(told, kind)]
+        ends = [r for r in parts if isinstance(r, ProfileEnded)]
+        pooled.add(ProfileBegan(profile=kind))
+        for record in parts:
+            if not isinstance(record, ProfileEnded):
+                pooled.add(record)
+        if ends:
+            worst = max((e.stopped for e in ends), key=list(Stop).index)
+            pooled.add(ProfileEnded(stopped=worst, duration_s=max(e.duration_s for e in ends)))
+    for ended in [r for told in records for r in told if isinstance(r, Ended)]:
+        pooled.add(ended)
+    return pooled
+
+
+def _of_profile(told: Sequence[Record], kind: Profile) -> Iterator[Record]:
+    """What one worker told of one profile."""
+    inside = False
+    for record in told:
+        if isinstance(record, ProfileBegan):
+            inside = record.profile is kind
+        elif inside:
+            yield record
+            inside = not isinstance(record, ProfileEnded)
+
+
+def _conclude(
+    subject: Subject,
+    facts: Facts,
+    accounts: Sequence[Account],
+    together: Account,
+    options: Options,
+    started: str,
+    elapsed_s: Callable[[], float],
+) -> Report:
+    """What the accounts say, once the cluster was asked again."""
+    measured = [a for a in accounts if a.calibrated is not None]
+    for account in accounts:
+        if account.gave_up is not None and not measured:
+            raise _error(account.gave_up)
+    if not measured and not _nobody(facts):
+        raise TrafficError("Nothing was measured before the run was ended.")
+    after, unread = _read_again(subject)
+    case = _case(subject, facts, after, together, options, _vantage(subject, accounts[0] if len(accounts) == 1 else together))
+    apart = {
+        _place(subject, account, worker): _case(subject, facts, after, account, options, _vantage(subject, account))
+        for worker, account in enumerate(accounts)
+        if account.calibrated is not None
+    }
+    diagnosis = rules.diagnose_all(case, apart)
+    return Report(
+        kbalance=__version__,
+        started=started,
+        duration_s=elapsed_s(),
+        partial=case.interrupted,
+        target=subject.target,
+        vantage=case.vantage or subject.vantage,
+        facts=facts,
+        identity=case.identity,
+        profiles=case.profiles,
+        diagnosis=diagnosis,
+        recommendations=advice.recommend(case, diagnosis),
+        seed=options.seed,
+        notices=(*_notices(subject, facts, accounts, together, case), *unread),
+        vantages=tuple(
+            VantageReport(worker=worker, vantage=_vantage(subject, account), profiles=account.settle())
+            for worker, account in enumerate(accounts)
+            if len(accounts) > 1 and account.calibrated is not None
+        ),
+    )
+
+
+def _read_again(subject: Subject) -> tuple[Facts | None, tuple[str, ...]]:
+    """The facts after the traffic; what was measured is not thrown away because the API does not answer now."""
+    try:
+        return subject.read_facts(), ()
+    except DiscoveryError as error:
+        return None, (f"The cluster could not be asked again, so a change during the run would not be known: {error}",)
+
+
+def _case(
+    subject: Subject, facts: Facts, after: Facts | None, account: Account, options: Options, vantage: Vantage
+) -> rules.Case:
+    profiles = account.settle()
+    calibrated = account.calibrated
+    nobody = _nobody(facts)
+    return rules.Case(
+        target=subject.target,
+        facts=facts,
+        facts_after=after,
+        plan=calibrated.plan if calibrated else None,
+        identity=replace(
+            calibrated.identity if calibrated else NOBODY,
+            unidentified=sum(p.unidentified for p in profiles),
+        ),
+        vantage=vantage,
+        profiles=profiles,
+        tolerance=options.tolerance,
+        interrupted=account.partial and not nobody,
+        tunnel=listener(subject.addresses[0]) if vantage.kind == "local" and subject.addresses else None,
+    )
+
+
+def _vantage(subject: Subject, account: Account) -> Vantage:
+    """Where an account's traffic started, with the zone that the cluster knows of its node."""
+    vantage = account.vantage or Vantage(kind="job")
+    local = account.calibrated.local if account.calibrated else None
+    zone = vantage.zone or subject.zones.get(vantage.node or "")
+    return replace(vantage, zone=zone, address=vantage.address or local)
+
+
+def _place(subject: Subject, account: Account, worker: int) -> str:
+    """What a reader calls a vantage point: its node; the index tells two on one node apart."""
+    node = _vantage(subject, account).node
+    return f"{node} (worker {worker})" if node else f"worker {worker}"
+
+
+def _error(gave_up: GaveUp) -> KbalanceError:
+    kinds = {kind.__name__: kind for kind in (TargetError, DiscoveryError, TrafficError)}
+    return kinds.get(gave_up.kind, TrafficError)(gave_up.message)
+
+
+def _notices(subject: Subject, facts: Facts, accounts: Sequence[Account], together: Account, case: rules.Case) -> Iterator[str]:
+    yield from facts.notices
+    for worker, account in enumerate(accounts):
+        if account.gave_up is not None:
+            yield f"Worker {worker} is not in the report: {account.gave_up.message}"
+    calibrated = together.calibrated
+    if calibrated is None:
+        return
+    statuses = calibrated.statuses
+    if statuses and all(300 <= status < 500 for status in statuses):
+        codes = " or ".join(str(status) for status in statuses)
+        yield f"Every answer to the first requests had status {codes}: is that the page you mean (--path, -H)?"
+    asked = calibrated.plan.request.path
+    if asked != subject.target.path:
+        yield f"No path was given, so {asked} was asked, which tells who answers (--path chooses another)."
+    if facts.source is FactsSource.ANSWERS:
+        yield (
+            "The endpoints are known from their answers alone: one that never answered is not in the list, and the"
+            " per-endpoint profile was left out (--endpoint NAME=IP:PORT names them)."
+        )
+    if facts.source is FactsSource.DNS:
+        yield (
+            f"The endpoints are the {len(facts.endpoints)} addresses that {subject.target.host} has in DNS; the other profiles"
+            f" dial the first, {subject.addresses[0]}, as a client does that takes the first."
+        )
+    skipped = [p.profile.value for p in calibrated.plan.profiles[len(case.profiles) :]]
+    if skipped:
+        yield f"The run ended before these profiles could start: {', '.join(skipped)}."

@@ -91,7 +91,7 @@ def test_facts_that_change_during_the_run_spoil_the_verdict(cluster: Cluster) ->
     report = run(subject(cluster.service, read_facts=lambda: readings.pop(0)))
 
     assert report.diagnosis.cause == "invalid-measurement"
-    assert "is no longer ready" in report.diagnosis.summary
+    assert f"{known(cluster).endpoints[2].name} left" in report.diagnosis.summary
 
 
 def test_connections_of_the_whole_run_stay_within_the_limit(cluster: Cluster) -> None:

@@ -1,6 +1,7 @@
 """How much traffic answers the question: facts and options become a traffic plan."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 from kbalance.analysis.statistics import draws_to_tell
@@ -82,6 +83,36 @@ def plan(facts: Facts, address: Address, options: Options, request: RequestSpec,
         deadline_s=options.deadline_s,
         max_connections=options.max_connections,
         seed=options.seed,
+    )
+
+
+def share(options: Options, workers: int, worker: int) -> Options:
+    """One worker's part of what the user asked for: the parts together keep to the limits and to alpha.
+
+    Each worker is a client of its own, so a pool keeps its size.
+    """
+    if workers == 1:
+        return options
+    return replace(
+        options,
+        requests=options.requests and math.ceil(options.requests / workers),
+        rate=options.rate and options.rate / workers,
+        concurrency=max(1, options.concurrency // workers),
+        max_connections=max(1, options.max_connections // workers),
+        alpha=options.alpha / workers,
+        seed=options.seed + worker,
+    )
+
+
+def pooled(plans: Sequence[ProfilePlan]) -> ProfilePlan:
+    """One plan for the traffic of several workers with the same profile."""
+    return replace(
+        plans[0],
+        requests=sum(p.requests for p in plans),
+        slots=sum(p.slots for p in plans),
+        concurrency=sum(p.concurrency for p in plans),
+        rate=None if any(p.rate is None for p in plans) else sum(p.rate or 0.0 for p in plans),
+        enough_connections=max(p.enough_connections for p in plans),
     )
 
 

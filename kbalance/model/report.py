@@ -227,6 +227,16 @@ class Threshold:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class VantageReport:
+    """What was seen from one of several vantage points."""
+
+    worker: int
+    """Index in the Job, from 0."""
+    vantage: Vantage
+    profiles: tuple[ProfileReport, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """Everything that a run found out."""
 
@@ -248,3 +258,5 @@ class Report:
     """Repeats kbalance's own random choices when given as ``--seed``."""
     thresholds: tuple[Threshold, ...] = ()
     notices: tuple[str, ...] = ()
+    vantages: tuple[VantageReport, ...] = ()
+    """What each of several vantage points saw; `profiles` then holds all their connections together. Empty for one alone."""

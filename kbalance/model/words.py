@@ -9,6 +9,9 @@ MOST_CONNECTIONS = 20_000
 """New connections of one run: more would use up the ports of the machine (Linux has 28,232 for connections to one address, and
 keeps each for a minute)."""
 
+AGENT_IMAGE = "python:3.12-slim"
+"""What a Job runs on unless the user names another image: small, public, and with a Python that the agent runs on."""
+
 
 class TargetKind(StrEnum):
     """What the user named."""
@@ -133,6 +136,15 @@ class FailOn(StrEnum):
     PROBLEM = "problem"
     RISK = "risk"
     NEVER = "never"
+
+
+class VantageChoice(StrEnum):
+    """Where the user wants traffic to start."""
+
+    AUTO = "auto"
+    """Here where the Service can be reached from here, else a Job."""
+    LOCAL = "local"
+    JOB = "job"
 
 
 class OutputFormat(StrEnum):

@@ -1,0 +1,77 @@
+"""What one vantage point tells while it measures: a stream of records, from the first word to the last.
+
+A local run hands them on as values, a Job as lines of its log; whoever adds them up sees no difference.
+"""
+
+from dataclasses import dataclass
+
+from kbalance.model.observation import ConnectionObservation
+from kbalance.model.plan import TrafficPlan
+from kbalance.model.report import IdentityReport, Vantage
+from kbalance.model.words import Profile, Stop
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Started:
+    """The first record."""
+
+    vantage: Vantage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibrated:
+    """Who answers can be told, or cannot; the traffic of the profiles comes next."""
+
+    plan: TrafficPlan
+    """Asks on the path that tells who answers."""
+    identity: IdentityReport
+    statuses: tuple[int, ...]
+    """Of the answers it was looked for in, each once, sorted."""
+    local: str | None
+    """This side's address."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProfileBegan:
+    """Connections of this profile follow."""
+
+    profile: Profile
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProfileEnded:
+    """No more connections of the profile that began last."""
+
+    stopped: Stop
+    duration_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progressed:
+    """How far it has come; of no account for the result."""
+
+    what: str
+    """A profile, or ``identity``."""
+    done: int
+    """Requests that ended."""
+    planned: int
+    """0: not known yet."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GaveUp:
+    """Nothing could be measured from here."""
+
+    kind: str
+    """The error's class, a name in `kbalance.errors`."""
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """The last record of a vantage point that did not break off."""
+
+    duration_s: float
+
+
+Record = Started | Calibrated | ProfileBegan | ConnectionObservation | ProfileEnded | Progressed | GaveUp | Ended

@@ -1,0 +1,36 @@
+"""The agent as one file: kbalance's own engine, which any Python from 3.11 on runs without installing anything."""
+
+import io
+import zipfile
+from pathlib import Path
+
+ROOMS = ("model", "wire", "balancing", "traffic", "analysis", "vantage")
+"""What the agent imports; command line, reports and the Kubernetes API stay at home."""
+
+_MAIN = """\
+import sys
+if sys.version_info < (3, 11):
+    print('kb 0 . ["GaveUp",["TrafficError","The image has Python %d.%d and the agent needs 3.11 or later; '
+          'name another with --image."]]' % sys.version_info[:2])
+    sys.exit(0)
+from kbalance.vantage.agent import main
+main(sys.argv[1], sys.argv[2])
+"""
+
+
+def bundle() -> bytes:
+    """The agent as a compressed zip archive that ``python3 FILE FOLDER SECRETS`` runs; the same bytes from the same sources."""
+    package = Path(__file__).parent.parent
+    sources = [package / "__init__.py", package / "errors.py", *(p for room in ROOMS for p in (package / room).rglob("*.py"))]
+    held = io.BytesIO()
+    with zipfile.ZipFile(held, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+        _add(archive, "__main__.py", _MAIN.encode())
+        for path in sorted(sources):
+            _add(archive, f"kbalance/{path.relative_to(package).as_posix()}", path.read_bytes())
+    return held.getvalue()
+
+
+def _add(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
+    entry = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
+    entry.compress_type = zipfile.ZIP_DEFLATED
+    archive.writestr(entry, content)

@@ -1,0 +1,161 @@
+"""Facts -> identity -> plan -> traffic: what is measured from one place, told record by record."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from random import Random
+
+from kbalance.analysis import identity, planning
+from kbalance.errors import TargetError, TrafficError
+from kbalance.model.plan import Options, ProfilePlan, TrafficPlan
+from kbalance.model.record import Calibrated, Ended, ProfileBegan, ProfileEnded, Progressed, Record
+from kbalance.model.report import IdentityReport
+from kbalance.model.target import Address, Facts, Target
+from kbalance.model.words import FactsSource, Stop
+from kbalance.traffic.identify import Identify
+from kbalance.traffic.sampling import Sampler, Sampling
+from kbalance.traffic.session import Session
+
+MOST_DOWNLOADED = 2_000_000_000
+"""Bytes of bodies that a plan may ask for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """What to measure."""
+
+    target: Target
+    addresses: tuple[Address, ...]
+    """Where the target's name leads; traffic goes to the first, as with a client that takes the first."""
+    facts: Facts
+    options: Options
+
+
+class Measuring:
+    """The measurement of one vantage point.
+
+    Args:
+        tell: takes each record.
+        certain: whether the records so far settle the profile under way.
+    """
+
+    def __init__(self, task: Task, session: Session, tell: Callable[[Record], None], certain: Callable[[], bool]) -> None:
+        self._task = task
+        self._session = session
+        self._tell = tell
+        self._certain = certain
+
+    def run(self) -> None:
+        """Runs it all, from the first request for identity to the end of the last profile.
+
+        Raises:
+            TargetError: the plan asks for something impossible.
+            TrafficError: nothing answered at all, and nothing is known of what should have.
+        """
+        found = _Calibrating(self._task, self._session, self._tell).run()
+        self._tell(found.record)
+        profiles = found.record.plan.profiles
+        for done, profile in enumerate(profiles):
+            if self._session.over is not None:
+                break
+            began = self._session.elapsed_s
+            self._tell(ProfileBegan(profile=profile.profile))
+            stopped = self._drive(profile, found, part=1 / (len(profiles) - done))
+            self._tell(ProfileEnded(stopped=stopped, duration_s=self._session.elapsed_s - began))
+        self._tell(Ended(duration_s=self._session.elapsed_s))
+
+    def _drive(self, profile: ProfilePlan, found: "_Found", part: float) -> Stop:
+        """The traffic of one profile, which may take its part of the time that is left; gives why it ended."""
+        identifier = found.identifier
+        driver = self._session.drive(
+            profile,
+            found.record.plan.request,
+            identify=Identify(identifier, from_head=identifier.part is identity.Part.HEAD) if identifier else None,
+            part=part,
+            on_progress=lambda ended: self._tell(Progressed(what=profile.profile, done=ended, planned=profile.requests)),
+        )
+        for observation in driver.run():
+            self._tell(observation)
+            if self._task.options.early_stop and self._certain():
+                driver.stop(Stop.CERTAIN)
+        return driver.stopped or Stop.DONE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Found:
+    """What calibration settled."""
+
+    record: Calibrated
+    identifier: identity.Identifier | None
+    largest: int
+    """Bytes of the largest body among the answers."""
+
+
+class _Calibrating:
+    """Finds out how to tell who answered: asks on the user's path, then on those of the whitelist where the user chose none."""
+
+    def __init__(self, task: Task, session: Session, tell: Callable[[Record], None]) -> None:
+        self._task = task
+        self._session = session
+        self._tell = tell
+        known = [(e.name, e.address) for e in task.facts.ready if e.address is not None]
+        rate, concurrency = task.options.rate, task.options.concurrency
+        self._sampler = Sampler(session, known, task.addresses[0], rate=rate, concurrency=concurrency)
+
+    def run(self) -> _Found:
+        task = self._task
+        identity.parse_spec(task.options.identity)
+        tried = []
+        paths = identity.paths_to_try(task.target, task.options.method)
+        for path in paths:
+            self._tell(Progressed(what="identity", done=self._sampler.requests, planned=0))
+            found = self._try(path, reserved=self._sampler.connections * len(paths))
+            tried.append(found)
+            contradicted = any(map(identity.contradicts, found.record.identity.rejected))
+            if found.identifier is not None or contradicted or not found.record.statuses:
+                break
+        found = tried[-1] if tried[-1].identifier is not None or contradicted else tried[0]
+        _check_download(found.record.plan, found.largest)
+        asked = replace(found.record.identity, requests=self._sampler.requests, connections=self._sampler.opened)
+        return replace(found, record=replace(found.record, identity=asked))
+
+    def _try(self, path: str, reserved: int) -> _Found:
+        task = self._task
+        options = task.options
+        nonce = f"{Random(f'{options.seed} nonce').getrandbits(64):016x}"
+        request = planning.request(task.target, options, path=path, nonce=nonce)
+        plan = planning.plan(task.facts, task.addresses[0], options, request, reserved=reserved)
+        sampling = self._sampler.ask(request)
+        if not sampling.samples and task.facts.source is FactsSource.ANSWERS and self._session.over is None:
+            raise TrafficError(_nothing_answered(task.target, sampling))
+        calibration = identity.calibrate(sampling.samples, task.facts, request, options.identity)
+        record = Calibrated(
+            plan=plan,
+            identity=self._report(calibration, path),
+            statuses=tuple(sorted({sample.status for sample in sampling.samples})),
+            local=sampling.samples[0].local if sampling.samples else None,
+        )
+        return _Found(record=record, identifier=calibration.identifier, largest=sampling.largest)
+
+    def _report(self, calibration: identity.Calibration, path: str) -> IdentityReport:
+        return IdentityReport(
+            source=calibration.source,
+            calibrated=calibration.calibrated,
+            unidentified=0,
+            path=path if path != self._task.target.path else None,
+            rejected=() if calibration.identifier else calibration.reasons,
+        )
+
+
+def _check_download(plan: TrafficPlan, largest: int) -> None:
+    """Refuses to load a network with bodies that nobody looks at."""
+    requests = sum(p.requests for p in plan.profiles)
+    if largest * requests > MOST_DOWNLOADED:
+        raise TargetError(
+            f"An answer has {largest / 1e6:.1f} MB and {requests} requests are planned, {largest * requests / 1e9:.1f} GB in all"
+            ": ask a smaller page (--path) or make fewer (--requests)."
+        )
+
+
+def _nothing_answered(target: Target, sampling: Sampling) -> str:
+    reasons = "; ".join(sampling.problems[:3]) or "no answer"
+    return f"Nothing answered at {target.url}: {reasons}. Check the address and that the server is up."

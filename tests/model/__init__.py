@@ -1,0 +1,1 @@
+"""The model's values: to JSON and back."""
