@@ -7,7 +7,7 @@ stdin ends the process, so it never outlives whoever started it, however that on
 import asyncio
 import contextlib
 import json
-import resource
+import resource as limits
 import signal
 import sys
 from collections.abc import Mapping
@@ -25,6 +25,14 @@ def _obey(stage: Stage, command: Mapping[str, Any]) -> Mapping[str, Any]:
             stage.scale(pods)
         case {"do": "fault", "pod": str(pod), "fault": str(fault), "delay_ms": delay_ms}:
             stage.set_fault(pod, Fault(fault), delay_ms)
+        case {"do": "job-fault", "fault": str() | None as fault}:
+            stage.set_job_fault(fault)
+        case {"do": "deny", "verb": str(verb), "resource": str(resource)}:
+            stage.deny(verb, resource)
+        case {"do": "allow-only", "rules": list(rules)}:
+            stage.allow_only(rules)
+        case {"do": "expire-lists"}:
+            stage.expire_lists()
         case {"do": "picks"}:
             return {"picks": stage.picks()}
         case {"do": "answered"}:
@@ -50,10 +58,16 @@ async def _run(scenario: Scenario) -> None:
     commands = asyncio.StreamReader()
     loop = asyncio.get_running_loop()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(commands), sys.stdin)
+    try:
+        await _serve(stage, commands)
+    finally:
+        stage.close()
+
+
+async def _serve(stage: Stage, commands: asyncio.StreamReader) -> None:
     _say({"service": stage.service, "api": stage.api, "pods": [pod.name for pod in stage.active]})
     while line := await commands.readline():
         _say(_reply(stage, line))
-    stage.close()
 
 
 def main(arguments: list[str]) -> int:
@@ -65,7 +79,7 @@ def main(arguments: list[str]) -> int:
     # Ctrl-C goes to the whole process group; the parent still reads its last answers from us.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with contextlib.suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
+        limits.setrlimit(limits.RLIMIT_NOFILE, (limits.getrlimit(limits.RLIMIT_NOFILE)[1],) * 2)
     if not arguments or (len(arguments) == 1 and arguments[0] not in SCENARIOS):
         print(f"usage: python -m kbalance.testbed SCENARIO\nscenarios: {', '.join(SCENARIOS)}", file=sys.stderr)
         return 2

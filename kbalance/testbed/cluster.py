@@ -9,12 +9,13 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
 from kbalance.model.target import Address
+from kbalance.testbed.jobfaults import JobFault
 from kbalance.testbed.scenario import NAMESPACE, SCENARIOS, SERVICE, Fault, Scenario
 from kbalance.testbed.transfer import to_json
 
@@ -98,6 +99,22 @@ class Cluster:
     def set_fault(self, pod: str, fault: Fault, delay_ms: int | None = None) -> None:
         """Make a pod misbehave, or behave, from its next request on."""
         self._ask(do="fault", pod=pod, fault=fault.value, delay_ms=delay_ms)
+
+    def set_job_fault(self, fault: JobFault | str | None) -> None:
+        """Have something be wrong with the Jobs that are created from now on; ``None``: nothing is."""
+        self._ask(do="job-fault", fault=None if fault is None else str(fault))
+
+    def deny(self, verb: str, resource: str) -> None:
+        """Take a verb on a resource (``pods``, ``pods/log``) away from whoever uses the API."""
+        self._ask(do="deny", verb=verb, resource=resource)
+
+    def allow_only(self, rules: Sequence[Mapping[str, Any]]) -> None:
+        """Have whoever uses the API do what these rules of a Role say and nothing else."""
+        self._ask(do="allow-only", rules=list(rules))
+
+    def expire_lists(self) -> None:
+        """Have every continue token that was given out so far be too old."""
+        self._ask(do="expire-lists")
 
     def picks(self) -> dict[str, int]:
         """Pod to connections given to it by the balancer, or requests where a proxy picks per request."""

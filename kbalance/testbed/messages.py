@@ -152,9 +152,9 @@ def _chunk_size(line: bytes) -> int:
 
 
 REASONS = {
-    200: "OK", 400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed", 406: "Not Acceptable",
-    500: "Internal Server Error", 502: "Bad Gateway", 503: "Service Unavailable",
-    504: "Gateway Timeout",
+    200: "OK", 201: "Created", 204: "No Content", 400: "Bad Request", 403: "Forbidden", 404: "Not Found",
+    405: "Method Not Allowed", 406: "Not Acceptable", 409: "Conflict", 410: "Gone", 422: "Unprocessable Entity",
+    500: "Internal Server Error", 502: "Bad Gateway", 503: "Service Unavailable", 504: "Gateway Timeout",
 }  # fmt: skip
 
 
@@ -172,5 +172,17 @@ def render(
     """
     lines = [f"HTTP/1.1 {status} {REASONS[status]}"]
     lines += [f"{name}: {value}" for name, value in headers]
-    lines.append(f"Content-Length: {len(body) if length is None else length}")
+    if status != 204:
+        lines.append(f"Content-Length: {len(body) if length is None else length}")
     return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + (b"" if head_only else body)
+
+
+def render_chunked_head(status: int, headers: Sequence[tuple[str, str]] = ()) -> bytes:
+    """The head of an answer whose body follows in chunks."""
+    lines = [f"HTTP/1.1 {status} {REASONS[status]}", *(f"{name}: {value}" for name, value in headers)]
+    return "\r\n".join([*lines, "Transfer-Encoding: chunked"]).encode("latin-1") + b"\r\n\r\n"
+
+
+def render_chunk(data: bytes) -> bytes:
+    """One chunk; an empty one ends the body."""
+    return b"%x\r\n%b\r\n" % (len(data), data)

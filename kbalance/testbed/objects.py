@@ -16,9 +16,45 @@ PORT_NAME = "http"
 NODES = (("node-1", "zone-a"), ("node-2", "zone-b"))
 """Name and zone; pods are placed on them in turn."""
 LABELS = {"app": SERVICE}
+IMAGE = "kbalance/testbed"
 REPLICA_SET = f"{SERVICE}-6d4cf56db6"
+_NODE_INFO = {
+    "architecture": "amd64",
+    "bootID": "",
+    "containerRuntimeVersion": "kbalance://1",
+    "kernelVersion": "",
+    "kubeProxyVersion": "",
+    "kubeletVersion": "v1.34.0-kbalance",
+    "operatingSystem": "linux",
+    "osImage": "loopback",
+}
+READINESS = ("Ready", "ContainersReady")
 SLICE_SIZE = 100
 """Endpoints in one EndpointSlice at most, as the EndpointSlice controller has it."""
+
+
+_POD_SPEC: Mapping[str, object] = {
+    "restartPolicy": "Always",
+    "terminationGracePeriodSeconds": 30,
+    "dnsPolicy": "ClusterFirst",
+    "serviceAccountName": "default",
+    "serviceAccount": "default",
+    "automountServiceAccountToken": False,
+    "securityContext": {},
+    "schedulerName": "default-scheduler",
+    "priority": 0,
+    "enableServiceLinks": True,
+    "preemptionPolicy": "PreemptLowerPriority",
+}
+_CONTAINER: Mapping[str, object] = {
+    "name": SERVICE,
+    "image": IMAGE,
+    "imagePullPolicy": "IfNotPresent",
+    "resources": {},
+    "terminationMessagePath": "/dev/termination-log",
+    "terminationMessagePolicy": "File",
+}
+"""What the API server adds to every pod."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,12 +114,30 @@ class Catalogue:
         return {"metadata": metadata, "spec": spec, "status": {"loadBalancer": {}}}
 
     def node(self, name: str, zone: str) -> Object:
-        labels = {"kubernetes.io/hostname": name, "kubernetes.io/os": "linux", "topology.kubernetes.io/zone": zone}
+        ready = {
+            **_condition("Ready", True, self.created),
+            "lastHeartbeatTime": self.created,
+            "reason": "KubeletReady",
+            "message": "kubelet is posting ready status",
+        }
+        labels = {
+            **{f"{prefix}kubernetes.io/os": "linux" for prefix in ("", "beta.")},
+            **{f"{prefix}kubernetes.io/arch": "amd64" for prefix in ("", "beta.")},
+            "kubernetes.io/hostname": name,
+            "topology.kubernetes.io/zone": zone,
+        }
+        annotations = {
+            "node.alpha.kubernetes.io/ttl": "0",
+            "volumes.kubernetes.io/controller-managed-attach-detach": "true",
+        }
         status = {
             "addresses": [{"type": "InternalIP", "address": "127.0.0.1"}, {"type": "Hostname", "address": name}],
-            "conditions": [_condition("Ready", True, self.created)],
+            "conditions": [ready],
+            "capacity": {"cpu": "2", "memory": "4194304Ki", "pods": "110"},
+            "allocatable": {"cpu": "2", "memory": "4194304Ki", "pods": "110"},
+            "nodeInfo": _NODE_INFO | {"machineID": uid("machine", name), "systemUUID": uid("system", name)},
         }
-        return {"metadata": self._meta("Node", name, None, labels=labels), "spec": {}, "status": status}
+        return {"metadata": self._meta("Node", name, None, labels=labels, annotations=annotations), "spec": {}, "status": status}
 
     def pod(self, record: PodRecord) -> Object:
         owner = {
@@ -95,16 +149,41 @@ class Catalogue:
             "blockOwnerDeletion": True,
         }
         labels = {**LABELS, "pod-template-hash": REPLICA_SET.removeprefix(f"{SERVICE}-")}
-        metadata = self._meta("Pod", record.name, labels=labels, ownerReferences=[owner])
+        metadata = self._meta(
+            "Pod", record.name, generateName=f"{REPLICA_SET}-", generation=1, labels=labels, ownerReferences=[owner]
+        )
         port = {"name": PORT_NAME, "containerPort": record.address.port, "protocol": "TCP"}
-        spec = {"nodeName": record.node, "containers": [{"name": SERVICE, "image": "kbalance/testbed", "ports": [port]}]}
+        spec = {**_POD_SPEC, "nodeName": record.node, "containers": [{**_CONTAINER, "ports": [port]}]}
+        container = {
+            "name": SERVICE,
+            "state": {"running": {"startedAt": self.created}},
+            "lastState": {},
+            "ready": record.ready,
+            "restartCount": 0,
+            "image": IMAGE,
+            "imageID": "sha256:" + "0" * 64,
+            "containerID": "containerd://" + uid("Container", record.name).replace("-", "") * 2,
+            "started": True,
+            "resources": {},
+        }
         status = {
+            "observedGeneration": 1,
             "phase": "Running",
             "podIP": record.address.ip,
             "podIPs": [{"ip": record.address.ip}],
             "hostIP": "127.0.0.1",
+            "hostIPs": [{"ip": "127.0.0.1"}],
             "startTime": self.created,
-            "conditions": [_condition("Ready", record.ready, self.created)],
+            "conditions": [
+                {
+                    **_condition(kind, record.ready or kind not in READINESS, self.created),
+                    "lastProbeTime": None,
+                    "observedGeneration": 1,
+                }
+                for kind in ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled")
+            ],
+            "containerStatuses": [container],
+            "qosClass": "BestEffort",
         }
         return {"metadata": metadata, "spec": spec, "status": status}
 
@@ -136,7 +215,15 @@ class Catalogue:
             "endpointslice.kubernetes.io/managed-by": "endpointslice-controller.k8s.io",
         }
         return {
-            "metadata": self._meta("EndpointSlice", name, labels=labels, ownerReferences=[service]),
+            "metadata": self._meta(
+                "EndpointSlice",
+                name,
+                generateName=f"{SERVICE}-",
+                generation=1,
+                labels=labels,
+                annotations={"endpoints.kubernetes.io/last-change-trigger-time": self.created},
+                ownerReferences=[service],
+            ),
             "addressType": "IPv4",
             "ports": None if port is None else [{"name": PORT_NAME, "protocol": "TCP", "port": port}],
             "endpoints": [_endpoint(record) for record in records] or None,

@@ -1,20 +1,25 @@
 """A scenario set up in this process: pods, what stands in front of them, and the API that describes them."""
 
 import asyncio
+import os
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from kbalance.model.target import Address
 from kbalance.testbed import objects, resources
 from kbalance.testbed.choosers import chooser
+from kbalance.testbed.controlplane import ControlPlane
+from kbalance.testbed.jobfaults import JobFault
 from kbalance.testbed.kubeapi import ApiServer
 from kbalance.testbed.l4 import Balancer, Member
 from kbalance.testbed.l7 import Proxy
 from kbalance.testbed.objects import PodRecord
+from kbalance.testbed.permissions import Rule
 from kbalance.testbed.pods import Pod
 from kbalance.testbed.scenario import Fault, Front, PodSpec, Scenario
+from kbalance.testbed.store import Store
 
 PROXIED_IP = "127.96.0.11"
 """Where the balancer behind a proxy listens."""
@@ -33,11 +38,14 @@ class Stage:
         """Every pod that ever was; one that was scaled down keeps serving the connections it has."""
         self._active = 0
         self._accepted = 0
-        self._version = 1000
         self._created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         self._proxy = None if scenario.front is Front.L4 else Proxy(accepted=self._on_accept)
         self._balancer = None if scenario.front is Front.L7 else self._make_balancer()
-        self._api = ApiServer({}, self._version)
+        self._store = Store()
+        self._described: Mapping[resources.Resource, Sequence[objects.Object]] = {}
+        self._plane = ControlPlane(self._store)
+        self._api = ApiServer(self._plane)
+        self._plane.kubelet.variables = self._container_variables()
         self.scale(len(scenario.pods))
 
     def _make_balancer(self) -> Balancer:
@@ -76,13 +84,21 @@ class Stage:
         while len(self.pods) < pods:
             self.pods.append(self._make_pod(len(self.pods)))
         self._active = pods
-        self._version += 1
         members = [Member(pod.name, pod.address) for pod in self.active if pod.spec.ready]
         if self._balancer is not None:
             self._balancer.set_members(members)
         elif self._proxy is not None:
             self._proxy.set_members(members)
-        self._api.replace(self._objects(), self._version)
+        described = self._objects()
+        for resource, some in described.items():
+            self._store.replace(resource, some, self._described.get(resource, ()))
+        self._described = described
+        self._store.commit()
+
+    def _container_variables(self) -> dict[str, str]:
+        """As in every container; nothing else of this process's environment."""
+        where = {"KUBERNETES_SERVICE_HOST": self.api.ip, "KUBERNETES_SERVICE_PORT": str(self.api.port)}
+        return {"PATH": os.environ.get("PATH", os.defpath), **where}
 
     def _make_pod(self, index: int) -> Pod:
         specs = self.scenario.pods
@@ -90,8 +106,8 @@ class Stage:
         port = self.pods[0].address.port if self.pods else 0
         return Pod(objects.pod_name(index + 1), index + 1, specs[index] if index < len(specs) else healthy, port)
 
-    def _objects(self) -> resources.Store:
-        catalogue = objects.Catalogue(created=self._created, version=self._version)
+    def _objects(self) -> Mapping[resources.Resource, Sequence[objects.Object]]:
+        catalogue = objects.Catalogue(created=self._created, version=self._store.version + 1)
         records = [
             PodRecord(name=pod.name, address=pod.address, node=node, zone=zone, ready=pod.spec.ready)
             for index, pod in enumerate(self.active)
@@ -123,6 +139,26 @@ class Stage:
         """
         {pod.name: pod for pod in self.pods}[name].set_fault(fault, delay_ms)
 
+    def set_job_fault(self, fault: str | None) -> None:
+        """Change what is wrong with the Jobs that are created from now on.
+
+        Raises:
+            ValueError: when there is no such fault.
+        """
+        self._plane.set_fault(None if fault is None else JobFault(fault))
+
+    def deny(self, verb: str, resource: str) -> None:
+        """Take a verb on a resource away from the API's user."""
+        self._plane.permissions.deny(verb, resource)
+
+    def allow_only(self, rules: Sequence[Rule]) -> None:
+        """Have the API's user do what these rules say and nothing else."""
+        self._plane.permissions.allow_only(rules)
+
+    def expire_lists(self) -> None:
+        """Lists that were begun before now cannot be continued."""
+        self._store.compacted = self._store.version
+
     def picks(self) -> Mapping[str, int]:
         """Pods to what they were picked for: connections, or requests where a proxy picks them."""
         front = self._balancer or self._proxy
@@ -135,6 +171,7 @@ class Stage:
 
     def close(self) -> None:
         """Stop everything."""
+        self._plane.close()
         for part in (self._proxy, self._balancer, self._api, *self.pods):
             if part is not None:
                 part.close()

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 from kbalance.model.target import Address
 from kbalance.testbed.messages import (
@@ -17,11 +17,15 @@ from kbalance.testbed.messages import (
     render,
     split_head,
 )
-from kbalance.testbed.sockets import Port, spawn
+from kbalance.testbed.sockets import Port, reset, spawn
 
 Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
-Answer = Callable[[Request], Awaitable[bytes]]
-"""A request to the bytes of its answer; these must not say ``Connection: close`` unless the request did."""
+Answer = Callable[[Request], Awaitable[bytes | AsyncIterator[bytes]]]
+"""A request to the bytes of its answer, at once or as they come; they must not say ``Connection: close`` unless it did."""
+
+
+class Cut(Exception):
+    """Raised by an answer that comes in pieces: the connection is to be reset."""
 
 
 class Server:
@@ -51,6 +55,8 @@ class Server:
             await self._converse(stream, writer)
         except OSError:
             pass  # the client left; there is nobody to tell
+        except Cut:
+            _reset(writer)
         finally:
             self._writers.discard(writer)
             writer.close()
@@ -61,8 +67,7 @@ class Server:
         reader = RequestReader()
         while data := await stream.read(MAX_HEAD):
             for request in reader.feed(data):
-                writer.write(await self._answer(request))
-                await writer.drain()
+                await _send(writer, await self._answer(request))
                 if not request.keep_alive:
                     return
             if reader.error is not None:
@@ -74,6 +79,21 @@ class Server:
         self._port.close()
         for writer in tuple(self._writers):
             writer.transport.abort()
+
+
+def _reset(writer: asyncio.StreamWriter) -> None:
+    assert isinstance(writer.transport, asyncio.Transport)
+    reset(writer.transport)
+
+
+async def _send(writer: asyncio.StreamWriter, answer: bytes | AsyncIterator[bytes]) -> None:
+    if isinstance(answer, bytes):
+        writer.write(answer)
+        await writer.drain()
+        return
+    async for piece in answer:
+        writer.write(piece)
+        await writer.drain()
 
 
 async def exchange(connection: Connection, method: str, request: bytes) -> tuple[int, Headers, bytes, bool]:

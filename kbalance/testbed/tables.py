@@ -4,7 +4,18 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 
 from kbalance.testbed.objects import Object
-from kbalance.testbed.resources import ENDPOINT_SLICES, NAMESPACES, NODES, PODS, SERVICES, Resource
+from kbalance.testbed.resources import (
+    CONFIG_MAPS,
+    ENDPOINT_SLICES,
+    EVENTS,
+    JOBS,
+    NAMESPACES,
+    NODES,
+    PODS,
+    SECRETS,
+    SERVICES,
+    Resource,
+)
 
 Cell = Callable[[Object, float], str]
 Columns = tuple[tuple[str, int, Cell], ...]
@@ -20,8 +31,26 @@ def age(created: str, now: float) -> str:
     return f"{seconds}s"
 
 
+def _holds(found: Object, kind: str) -> bool:
+    return any(one["type"] == kind and one["status"] == "True" for one in found["status"].get("conditions", ()))
+
+
 def _is_ready(found: Object) -> bool:
-    return any(one["type"] == "Ready" and one["status"] == "True" for one in found["status"]["conditions"])
+    return _holds(found, "Ready")
+
+
+def _pod_status(pod: Object) -> str:
+    if "deletionTimestamp" in pod["metadata"]:
+        return "Terminating"
+    for status in pod["status"].get("containerStatuses", ()):
+        state = status["state"]
+        if reason := state.get("waiting", state.get("terminated", {})).get("reason"):
+            return str(reason)
+    return str(pod["status"]["phase"])
+
+
+def _job_status(job: Object) -> str:
+    return next((kind for kind in ("Complete", "Failed", "FailureTarget") if _holds(job, kind)), "Running")
 
 
 NAME: tuple[str, int, Cell] = ("Name", 0, lambda o, now: str(o["metadata"]["name"]))
@@ -39,11 +68,11 @@ COLUMNS: Mapping[Resource, Columns] = {
     PODS: (
         NAME,
         ("Ready", 0, lambda o, now: "1/1" if _is_ready(o) else "0/1"),
-        ("Status", 0, lambda o, now: o["status"]["phase"]),
+        ("Status", 0, lambda o, now: _pod_status(o)),
         ("Restarts", 0, lambda o, now: "0"),
         AGE,
-        ("IP", 1, lambda o, now: o["status"]["podIP"]),
-        ("Node", 1, lambda o, now: o["spec"]["nodeName"]),
+        ("IP", 1, lambda o, now: o["status"].get("podIP", "<none>")),
+        ("Node", 1, lambda o, now: o["spec"].get("nodeName", "<none>")),
     ),
     NODES: (
         NAME,
@@ -58,6 +87,21 @@ COLUMNS: Mapping[Resource, Columns] = {
         ("Ports", 0, lambda o, now: ",".join(str(port["port"]) for port in o["ports"] or ()) or "<unset>"),
         ("Endpoints", 0, lambda o, now: ",".join(e["addresses"][0] for e in o["endpoints"] or ()) or "<unset>"),
         AGE,
+    ),
+    CONFIG_MAPS: (NAME, ("Data", 0, lambda o, now: str(len(o.get("data", {})))), AGE),
+    SECRETS: (NAME, ("Type", 0, lambda o, now: o["type"]), ("Data", 0, lambda o, now: str(len(o.get("data", {})))), AGE),
+    JOBS: (
+        NAME,
+        ("Status", 0, lambda o, now: _job_status(o)),
+        ("Completions", 0, lambda o, now: f"{o['status'].get('succeeded', 0)}/{o['spec']['completions']}"),
+        AGE,
+    ),
+    EVENTS: (
+        ("Last Seen", 0, lambda o, now: age(o["lastTimestamp"], now)),
+        ("Type", 0, lambda o, now: o["type"]),
+        ("Reason", 0, lambda o, now: o["reason"]),
+        ("Object", 0, lambda o, now: f"{o['involvedObject']['kind'].lower()}/{o['involvedObject']['name']}"),
+        ("Message", 0, lambda o, now: o["message"]),
     ),
 }
 

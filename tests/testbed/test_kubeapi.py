@@ -1,7 +1,7 @@
 """The stub API as the real client reads it; its typed models refuse any field that they do not know."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import kubernetes
@@ -10,7 +10,12 @@ import pytest
 from kbalance.model.target import Address
 from kbalance.testbed import kubeapi, objects, resources
 from kbalance.testbed.cluster import Cluster
+from kbalance.testbed.controlplane import ControlPlane
+from kbalance.testbed.messages import Request
 from kbalance.testbed.objects import Catalogue, PodRecord
+from kbalance.testbed.statuses import Refusal
+from kbalance.testbed.store import Store
+from kbalance.testbed.tables import table
 
 
 @pytest.fixture(scope="module")
@@ -76,28 +81,41 @@ def test_what_is_not_there_is_a_status(client: Any) -> None:
     assert json.loads(str(caught.value.body))["message"] == 'services "nope" not found'
 
 
+def _answer(some: Mapping[resources.Resource, list[Any]], path: str, query: str = "", method: str = "GET") -> tuple[int, Any]:
+    target = f"{path}?{query}"
+    request = Request(method=method, target=target, version="HTTP/1.1", headers=())
+    return kubeapi.respond(ControlPlane(Store(some)), request)
+
+
 @pytest.mark.parametrize(
     ("method", "path", "query", "code", "reason"),
     [
-        ("GET", "/api/v1/namespaces/shop/secrets", "", 404, "NotFound"),
+        ("GET", "/api/v1/namespaces/shop/endpoints", "", 404, "NotFound"),
         ("GET", "/apis/apps/v1/deployments", "", 404, "NotFound"),
         ("GET", "/api/v1/namespaces/shop/nodes", "", 404, "NotFound"),
+        ("GET", "/api/v1/services/web", "", 404, "NotFound"),
         ("GET", "/nothing", "", 404, "NotFound"),
         ("POST", "/api/v1/namespaces/shop/pods", "", 405, "MethodNotAllowed"),
+        ("DELETE", "/api/v1/namespaces/shop/services/web", "", 405, "MethodNotAllowed"),
         ("GET", "/api/v1/pods", "watch=true", 405, "MethodNotAllowed"),
-        ("GET", "/api/v1/services", "labelSelector=app%20in%20(web)", 400, "BadRequest"),
+        ("GET", "/api/v1/services", "labelSelector=app%20near%20(web)", 400, "BadRequest"),
+        ("GET", "/api/v1/services", "fieldSelector=spec.color%3Dred", 400, "BadRequest"),
+        ("GET", "/api/v1/services", "limit=many", 400, "BadRequest"),
+        ("GET", "/api/v1/services", "continue=nonsense", 400, "BadRequest"),
     ],
 )
 def test_refusals_are_status_objects(method: str, path: str, query: str, code: int, reason: str) -> None:
     service = Catalogue(created="2026-01-01T00:00:00Z", version=1).service(Address("127.96.0.10", 80), None)
-    status, value = kubeapi.respond({resources.SERVICES: [service]}, 1, method, path, query)
-    assert (status, value["kind"], value["code"], value["reason"]) == (code, "Status", code, reason)
+    with pytest.raises(Refusal) as caught:
+        _answer({resources.SERVICES: [service]}, path, query, method)
+    value = caught.value.value
+    assert (caught.value.code, value["kind"], value["code"], value["reason"]) == (code, "Status", code, reason)
 
 
 def test_kubectl_gets_the_columns_that_it_shows() -> None:
     catalogue = Catalogue(created="2026-01-01T00:00:00Z", version=1)
     record = PodRecord(name="pod-1", address=Address("127.0.1.1", 8000), node="node-1", zone="zone-a", ready=False)
-    store: resources.Store = {
+    store = {
         resources.SERVICES: [catalogue.service(Address("127.96.0.10", 80), None)],
         resources.PODS: [catalogue.pod(record)],
         resources.NODES: [catalogue.node("node-1", "zone-a")],
@@ -105,27 +123,32 @@ def test_kubectl_gets_the_columns_that_it_shows() -> None:
         resources.ENDPOINT_SLICES: catalogue.endpoint_slices([record]),
     }
 
-    def cells(path: str) -> list[Any]:
-        status, value = kubeapi.respond(store, 1, "GET", path, "", table_at=1767225600.0 + 150)
-        assert (status, value["kind"]) == (200, "Table")
-        assert len(value["columnDefinitions"]) == len(value["rows"][0]["cells"])
-        return [value["rows"][0]["object"]["metadata"]["name"], *value["rows"][0]["cells"][1:]]
+    def cells(resource: resources.Resource, path: str) -> list[Any]:
+        status, value = _answer(store, path)
+        shown = table(resource, value, 1767225600.0 + 150)
+        assert (status, shown["kind"]) == (200, "Table")
+        assert len(shown["columnDefinitions"]) == len(shown["rows"][0]["cells"])
+        return [shown["rows"][0]["object"]["metadata"]["name"], *shown["rows"][0]["cells"][1:]]
 
     age = "2m"
-    assert cells("/api/v1/namespaces/shop/services/web") == ["web", "ClusterIP", "127.96.0.10", "80/TCP", age, "app=web"]
-    assert cells("/api/v1/pods") == ["pod-1", "0/1", "Running", "0", age, "127.0.1.1", "node-1"]
-    assert cells("/api/v1/nodes") == ["node-1", "Ready", "zone-a", age]
-    assert cells("/api/v1/namespaces") == ["shop", "Active", age]
-    assert cells("/apis/discovery.k8s.io/v1/endpointslices")[1:] == ["IPv4", "8000", "127.0.1.1", age]
+    web = cells(resources.SERVICES, "/api/v1/namespaces/shop/services/web")
+    assert web == ["web", "ClusterIP", "127.96.0.10", "80/TCP", age, "app=web"]
+    assert cells(resources.PODS, "/api/v1/pods") == ["pod-1", "0/1", "Running", "0", age, "127.0.1.1", "node-1"]
+    assert cells(resources.NODES, "/api/v1/nodes") == ["node-1", "Ready", "zone-a", age]
+    assert cells(resources.NAMESPACES, "/api/v1/namespaces") == ["shop", "Active", age]
+    slices = cells(resources.ENDPOINT_SLICES, "/apis/discovery.k8s.io/v1/endpointslices")
+    assert slices[1:] == ["IPv4", "8000", "127.0.1.1", age]
 
 
 def test_discovery_names_every_resource() -> None:
     def names(path: str) -> set[str]:
-        return {resource["name"] for resource in kubeapi.respond({}, 1, "GET", path, "")[1]["resources"]}
+        return {resource["name"] for resource in _answer({}, path)[1]["resources"]}
 
-    assert names("/api/v1") == {"services", "pods", "nodes", "namespaces"}
+    core = {"services", "pods", "pods/log", "nodes", "namespaces", "configmaps", "secrets", "events"}
+    assert names("/api/v1") == core
     assert names("/apis/discovery.k8s.io/v1") == {"endpointslices"}
-    assert [g["name"] for g in kubeapi.respond({}, 1, "GET", "/apis", "")[1]["groups"]] == ["discovery.k8s.io"]
+    assert names("/apis/batch/v1") == {"jobs"}
+    assert [g["name"] for g in _answer({}, "/apis")[1]["groups"]] == ["batch", "discovery.k8s.io"]
 
 
 def test_slices_hold_one_port_and_a_hundred_endpoints_at_most() -> None:
