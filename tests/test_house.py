@@ -13,8 +13,9 @@ PACKAGE = Path(__file__).parent.parent / "kbalance"
 FLOORS = (
     {"__main__"},
     {"cli"},
-    {"pipeline"},
-    {"render", "kube", "traffic"},
+    {"pipeline", "remote"},
+    {"render", "kube", "vantage"},
+    {"traffic"},
     {"analysis", "balancing"},
     {"wire"},
     {"errors"},

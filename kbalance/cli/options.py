@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
-from kbalance.cli.types import Duration, Header, Number, Output
-from kbalance.model.words import MOST_CONNECTIONS, FailOn, OutputFormat, PoolPolicy, Profile
+from kbalance.cli.types import Duration, Header, Number, Output, Pair, Toleration
+from kbalance.model.words import AGENT_IMAGE, MOST_CONNECTIONS, FailOn, OutputFormat, PoolPolicy, Profile, VantageChoice
 
 if TYPE_CHECKING:
     from kbalance.model.plan import Options
@@ -17,7 +17,18 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def _words(closed_set: type[Profile | PoolPolicy | FailOn]) -> click.Choice[str]:
+def _later(name: str) -> Callable[[click.Context, click.Parameter, str], list[Any]]:
+    """A completion that loads what it needs when somebody presses the key."""
+
+    def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
+        from kbalance.cli import complete
+
+        return cast(list[Any], getattr(complete, name)(ctx, param, incomplete))
+
+    return complete
+
+
+def _words(closed_set: type[Profile | PoolPolicy | FailOn | VantageChoice]) -> click.Choice[str]:
     return click.Choice([word.value for word in closed_set])
 
 
@@ -133,6 +144,56 @@ _REQUEST = (
     ),
 )
 
+_CLUSTER = (
+    click.option(
+        "-n", "--namespace", metavar="NAME", shell_complete=_later("namespaces"), help="Namespace of the Service, as in kubectl."
+    ),
+    click.option("--context", metavar="NAME", shell_complete=_later("contexts"), help="Context of the kubeconfig."),
+    click.option(
+        "--kubeconfig", type=click.Path(), help="The kubeconfig.  [default: $KUBECONFIG, ~/.kube/config, or the Pod's own]"
+    ),
+    click.option(
+        "--vantage",
+        type=_words(VantageChoice),
+        default="auto",
+        show_default=True,
+        help="Where traffic starts: here, in a Job, or here if the Service can be reached.",
+    ),
+    click.option(
+        "--workers",
+        type=click.IntRange(1, 100),
+        metavar="N",
+        help="Pods of the Job, over nodes and zones; they share rate, requests and limits.  [default: 1]",
+    ),
+    click.option(
+        "--image",
+        default=AGENT_IMAGE,
+        show_default=True,
+        metavar="IMAGE",
+        help="Image of the Job, with Python 3.11 or later; service: the Service's own.",
+    ),
+    click.option("--node", metavar="NAME", help="Node on which the Job runs."),
+    click.option(
+        "--node-selector",
+        "node_selector",
+        multiple=True,
+        type=Pair(),
+        metavar="KEY=VALUE",
+        help="Label of the nodes on which it may run; repeatable.",
+    ),
+    click.option(
+        "--toleration",
+        "tolerations",
+        multiple=True,
+        type=Toleration(),
+        metavar="KEY[=VALUE][:EFFECT]",
+        help="Taint that it tolerates; repeatable.",
+    ),
+    click.option("--service-account", metavar="NAME", help="Service account of its Pods; they mount no token."),
+    click.option("--print-manifests", is_flag=True, help="Print what a Job would be made of, and leave."),
+    click.option("-v", "--verbose", count=True, help="Show each call to the Kubernetes API."),
+)
+
 _REPORT = (
     click.option(
         "--fail-on",
@@ -164,7 +225,9 @@ def _all(options: tuple[Callable[[F], F], ...]) -> Callable[[F], F]:
 
 measuring_options = _all(_MEASURING)
 request_options = _all(_REQUEST)
+cluster_options = _all(_CLUSTER)
 report_options = _all(_REPORT)
+complete_target = _later("targets")
 
 
 def to_options(given: Mapping[str, Any]) -> Options:

@@ -6,15 +6,25 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kbalance.cli.options import measuring_options, report_options, request_options, to_options
+from kbalance.cli.options import (
+    cluster_options,
+    complete_target,
+    measuring_options,
+    report_options,
+    request_options,
+    to_options,
+)
 
 if TYPE_CHECKING:
+    from kbalance.cli.target import ServiceName
+    from kbalance.model.plan import Options
     from kbalance.model.target import Target
     from kbalance.wire.connection import Tls
 
 
 @click.command(short_help="Measure, diagnose, recommend.")
-@click.argument("target")
+@click.argument("target", shell_complete=complete_target)
+@cluster_options
 @click.option("--endpoint", "endpoints", multiple=True, metavar="NAME=IP:PORT", help="An endpoint behind the target; repeatable.")
 @measuring_options
 @request_options
@@ -26,8 +36,11 @@ if TYPE_CHECKING:
 def probe(target: str, endpoints: tuple[str, ...], **given: Any) -> int:
     """Measure who gets the requests sent to TARGET, say why, and what to do.
 
-    TARGET is http(s)://HOST[:PORT][/PATH]. The endpoints behind it are named with --endpoint, or found in DNS when the name has
-    several addresses, or learned from the answers.
+    TARGET is svc/NAME[:PORT][/PATH], a Service of the cluster that kubectl would talk to; PORT is a number or a port's name.
+    Where the Service cannot be reached from here, a Job measures from inside the cluster and is removed at the end.
+
+    TARGET may also be http(s)://HOST[:PORT][/PATH]. The endpoints behind it are named with --endpoint, or found in DNS when the
+    name has several addresses, or learned from the answers.
 
     \b
     Four client profiles are run against it:
@@ -38,6 +51,10 @@ def probe(target: str, endpoints: tuple[str, ...], **given: Any) -> int:
 
     \b
     Examples:
+      kbalance probe svc/web
+      kbalance probe svc/web:http/api/info -n shop --context production
+      kbalance probe svc/web -n shop --workers 2 -o text -o json=report.json
+      kbalance probe svc/web -n shop --image service --node worker-3
       kbalance probe http://198.51.100.10/ \\
           --endpoint web-1=198.51.100.1:8080 --endpoint web-2=198.51.100.2:8080
       kbalance probe https://shop.example/ --profile short-lived --requests 200
@@ -52,11 +69,16 @@ def probe(target: str, endpoints: tuple[str, ...], **given: Any) -> int:
       130  interrupted; the report covers what was measured
     """
     from kbalance.cli.run import run
-    from kbalance.cli.target import parse_endpoints, parse_target
+    from kbalance.cli.target import parse_endpoints, parse_service, parse_target
+
+    options = to_options(given)
+    service = parse_service(target, given["path"])
+    if service is not None:
+        return _probe_service(service, options, endpoints, given)
+    _check_no_job(given)
     from kbalance.pipeline import Subject, facts_of_addresses
     from kbalance.traffic.resolve import resolve
 
-    options = to_options(given)
     named = parse_target(target, given["path"])
     facts = parse_endpoints(endpoints)
     tls = _tls(named, given)
@@ -66,12 +88,32 @@ def probe(target: str, endpoints: tuple[str, ...], **given: Any) -> int:
     return run(subject, options, tls, outputs=given["outputs"], fail_on=given["fail_on"])
 
 
+def _probe_service(service: ServiceName, options: Options, endpoints: tuple[str, ...], given: dict[str, Any]) -> int:
+    from kbalance.cli.service import probe_service
+    from kbalance.errors import TargetError
+
+    if endpoints:
+        raise TargetError("--endpoint is for URLs; the endpoints of a Service are read from the cluster.")
+    return probe_service(service, options, given)
+
+
+def _check_no_job(given: dict[str, Any]) -> None:
+    """Refuses what a URL cannot have: nobody knows in which cluster it would be measured."""
+    from kbalance.errors import TargetError
+
+    names = ("workers", "node", "node_selector", "tolerations", "service_account", "print_manifests")
+    wanted = [name for name in names if given[name]] + ([] if given["vantage"] != "job" else ["vantage"])
+    if wanted:
+        option = {"tolerations": "toleration"}.get(wanted[0], wanted[0]).replace("_", "-")
+        raise TargetError(f"--{option} is about a Job, which only a Service of a cluster has; write the target as svc/NAME.")
+
+
 def _tls(target: Target, given: dict[str, Any]) -> Tls | None:
     if target.scheme != "https":
         return None
-    from urllib.parse import urlsplit
-
+    from kbalance.cli.target import tls_name
     from kbalance.wire.tls import make_tls
 
-    name = urlsplit(f"//{given['host']}").hostname or target.host if given["host"] else target.host
-    return make_tls(name, insecure=given["insecure"], cacert=given["cacert"], cert=given["cert"], key=given["key"])
+    return make_tls(
+        tls_name(target, given["host"]), insecure=given["insecure"], cacert=given["cacert"], cert=given["cert"], key=given["key"]
+    )

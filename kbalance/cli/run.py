@@ -7,10 +7,10 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import click
 
@@ -22,20 +22,23 @@ if TYPE_CHECKING:
     from kbalance.model.report import Report
     from kbalance.pipeline import Subject
     from kbalance.render import Style
-    from kbalance.traffic.session import Session
     from kbalance.wire.connection import Tls
 
 
+class Stoppable(Protocol):
+    """What Ctrl-C ends."""
+
+    interrupted: bool
+
+    def interrupt(self) -> None: ...
+
+
 def run(subject: Subject, options: Options, tls: Tls | None, *, outputs: Sequence[tuple[str, str | None]], fail_on: str) -> int:
-    """Measures, writes the reports, and gives the exit code."""
-    _check_outputs(outputs)
-    from kbalance.analysis.identity import help_page
+    """Measures from here, writes the reports, and gives the exit code."""
+    check_outputs(outputs)
     from kbalance.pipeline import measure
-    from kbalance.render.progress import Progress
     from kbalance.traffic.session import Session
 
-    gc.freeze()
-    gc.enable()
     session = Session(
         timeout_s=options.timeout_s,
         deadline_s=options.deadline_s,
@@ -43,21 +46,43 @@ def run(subject: Subject, options: Options, tls: Tls | None, *, outputs: Sequenc
         seed=options.seed,
         tls=tls,
     )
-    with (
-        _interruptible(session),
-        Progress(
-            sys.stderr, enabled=is_terminal(sys.stderr) and os.environ.get("TERM") != "dumb", clock=session.clock
-        ) as progress,
-    ):
-        report = measure(subject, options, session, lambda what, done, planned: progress.update(what, done, planned, ""))
+    return reported(session, lambda tell: measure(subject, options, session, tell), outputs=outputs, fail_on=fail_on)
+
+
+def reported(
+    stoppable: Stoppable,
+    make: Callable[[Callable[[str, int, int], None]], Report],
+    *,
+    outputs: Sequence[tuple[str, str | None]],
+    fail_on: str,
+) -> int:
+    """Makes the report with progress and Ctrl-C, writes it, and gives the exit code."""
+    from time import monotonic
+
+    from kbalance.analysis.identity import help_page
+    from kbalance.errors import KbalanceError
+    from kbalance.render.progress import Progress
+
+    gc.freeze()
+    gc.enable()
+    live = is_terminal(sys.stderr) and os.environ.get("TERM") != "dumb"
+    with _interruptible(stoppable), Progress(sys.stderr, enabled=live, clock=monotonic) as progress:
+        try:
+            report = make(lambda what, done, planned: progress.update(what, done, planned, ""))
+        except KbalanceError as error:
+            if not stoppable.interrupted:
+                raise
+            progress.clear()
+            click.echo(f"kbalance: {error}", err=True)
+            return Exit.INTERRUPTED
     if report.identity.source is None and any(p.unidentified for p in report.profiles):
         click.echo(help_page(report.identity.rejected, report.target), err=True)
     for name, file in outputs or [(OutputFormat.TEXT.value, None)]:
         _write(report, OutputFormat(name), file)
-    return Exit.INTERRUPTED if session.interrupted else exit_code(report, FailOn(fail_on))
+    return Exit.INTERRUPTED if stoppable.interrupted else exit_code(report, FailOn(fail_on))
 
 
-def _check_outputs(outputs: Sequence[tuple[str, str | None]]) -> None:
+def check_outputs(outputs: Sequence[tuple[str, str | None]]) -> None:
     """Tells before any traffic what would spoil a report after it.
 
     Raises:
@@ -88,14 +113,19 @@ def exit_code(report: Report, fail_on: FailOn) -> int:
 
 
 @contextmanager
-def _interruptible(session: Session) -> Iterator[None]:
-    """The first Ctrl-C (or SIGTERM) ends the traffic and lets the report be made; the second quits at once."""
+def _interruptible(stoppable: Stoppable) -> Iterator[None]:
+    """The first Ctrl-C (or SIGTERM) ends the traffic and lets the report be made; the second quits; later ones change nothing,
+    so that what was made in a cluster is taken away in any case."""
+    pressed = 0
 
     def handle(number: int, frame: FrameType | None) -> None:
-        if session.interrupted:
+        nonlocal pressed
+        pressed += 1
+        if pressed == 1:
+            stoppable.interrupt()
+            click.echo("\nStopping; the report of what was measured follows. Press Ctrl-C again to quit at once.", err=True)
+        elif pressed == 2:
             raise KeyboardInterrupt
-        session.interrupt()
-        click.echo("\nStopping; the report of what was measured follows. Press Ctrl-C again to quit at once.", err=True)
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

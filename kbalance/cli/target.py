@@ -2,12 +2,14 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from kbalance.errors import TargetError
 from kbalance.model.target import Address, EndpointFacts, Facts, Target
 from kbalance.model.words import FactsSource, TargetKind
 
+_SERVICE = re.compile(r"([a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?)(?::([A-Za-z0-9-]+))?(/[^\s#]*)?")
 _ENDPOINT = re.compile(r"([^=\s]+)=(?:\[([^\]\s]+)\]|([^:\s]+)):(\d+)")
 
 
@@ -18,12 +20,8 @@ def parse_target(text: str, path: str | None) -> Target:
         TargetError: it is no URL that kbalance can probe.
     """
     scheme, _, rest = text.partition("://")
-    if text.startswith(("svc/", "service/")):
-        raise TargetError(
-            f"{text}: Services cannot be named yet; give http://ADDRESS:PORT/PATH and --endpoint NAME=IP:PORT for each Pod."
-        )
     if scheme not in ("http", "https") or not rest:
-        raise TargetError(f"{text!r} is not a target; write it as http://HOST:PORT/PATH.")
+        raise TargetError(f"{text!r} is not a target; write it as svc/NAME, svc/NAME:PORT/PATH or http://HOST:PORT/PATH.")
     try:
         parts = urlsplit(text)
         host, port = parts.hostname, parts.port
@@ -33,8 +31,7 @@ def parse_target(text: str, path: str | None) -> Target:
         raise TargetError(f"{text!r} names no host or port; write it as http://HOST:PORT/PATH.")
     if parts.username is not None:
         raise TargetError("The URL holds credentials; send them with -H 'Authorization: ...' instead.")
-    if path is not None and not path.startswith("/"):
-        raise TargetError(f"The path {path!r} must start with a slash.")
+    _check_path(path)
     own = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     return Target(
         kind=TargetKind.URL,
@@ -44,6 +41,43 @@ def parse_target(text: str, path: str | None) -> Target:
         path=path or own,
         path_given=path is not None or own != "/",
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceName:
+    """``svc/NAME[:PORT][/PATH]`` taken apart."""
+
+    name: str
+    port: int | str | None
+    path: str
+    path_given: bool
+
+
+def parse_service(text: str, path: str | None) -> ServiceName | None:
+    """The Service that was named; ``None``: the target is something else. ``path`` is the value of ``--path`` and wins.
+
+    Raises:
+        TargetError: it looks like a Service's name and is none.
+    """
+    kind, slash, rest = text.partition("/")
+    if not slash or kind not in ("svc", "service", "services"):
+        return None
+    _check_path(path)
+    match = _SERVICE.fullmatch(rest)
+    if match is None:
+        raise TargetError(f"{text!r} names no Service; write it as svc/NAME, svc/NAME:PORT or svc/NAME:PORT/PATH.")
+    name, port, own = match.groups()
+    number = int(port) if port and port.isdecimal() else None
+    if number is not None and not 0 < number < 65536:
+        raise TargetError(f"{text!r}: {port} is no port; a port is a number from 1 to 65535 or a name.")
+    return ServiceName(
+        name=name, port=number or port, path=path or own or "/", path_given=path is not None or (own or "/") != "/"
+    )
+
+
+def _check_path(path: str | None) -> None:
+    if path is not None and not path.startswith("/"):
+        raise TargetError(f"The path {path!r} must start with a slash.")
 
 
 def parse_endpoints(texts: Sequence[str]) -> Facts | None:
@@ -70,3 +104,8 @@ def _endpoint(text: str) -> EndpointFacts:
     if not match or not is_ip(ip) or not 0 < int(match[4]) < 65536:
         raise TargetError(f"--endpoint {text!r} is not NAME=IP:PORT; write it like web-1=198.51.100.7:8080.")
     return EndpointFacts(name=match[1], address=Address(ip, int(match[4])))
+
+
+def tls_name(target: Target, host: str | None) -> str:
+    """The name that a server's certificate must have: that of the Host header, where one was chosen."""
+    return urlsplit(f"//{host}").hostname or target.host if host else target.host

@@ -66,3 +66,33 @@ class Output(click.ParamType[tuple[str, str | None]]):
         if equals and not file:
             self.fail(f"{value!r} names no file; write {name}=FILE, or {name} alone for standard output.", param, ctx)
         return name, file or None
+
+
+class Pair(click.ParamType[tuple[str, str]]):
+    """``KEY=VALUE``, as a label selector has it."""
+
+    name = "key=value"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
+        if isinstance(value, tuple):
+            return value
+        key, equals, rest = str(value).partition("=")
+        if not equals or not key:
+            self.fail(f"{value!r} is not a label; write it as KEY=VALUE.", param, ctx)
+        return key, rest
+
+
+class Toleration(click.ParamType[dict[str, str]]):
+    """``KEY[=VALUE][:EFFECT]`` as the API writes it; without a key, every taint is tolerated."""
+
+    name = "toleration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> dict[str, str]:
+        if isinstance(value, dict):
+            return value
+        rest, colon, effect = str(value).partition(":")
+        key, equals, wanted = rest.partition("=")
+        if effect not in ("", "NoSchedule", "PreferNoSchedule", "NoExecute") or (colon and not effect) or (equals and not key):
+            self.fail(f"{value!r} is not a toleration; write it as KEY, KEY=VALUE or KEY=VALUE:NoSchedule.", param, ctx)
+        toleration = {"operator": "Equal", "value": wanted} if equals else {"operator": "Exists"}
+        return toleration | ({"key": key} if key else {}) | ({"effect": effect} if effect else {})

@@ -69,6 +69,9 @@ def method(report: Report, style: Style) -> list[str]:
 
 
 def _vantage(report: Report) -> str:
+    if report.vantages:
+        places = [f"{one.vantage.node or 'worker'} ({one.vantage.zone or one.vantage.address})" for one in report.vantages]
+        return f"a Job of {len(places)} Pods in the cluster: {', '.join(places)}"
     vantage = report.vantage
     kind = {"local": "this machine", "job": "a Job in the cluster"}.get(vantage.kind, vantage.kind)
     where = (("node", vantage.node), ("zone", vantage.zone), ("address", vantage.address))

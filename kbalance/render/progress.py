@@ -80,7 +80,7 @@ class Progress:
 
 def line(profile: str, done: int, total: int, extra: str, width: int) -> str:
     """The state in at most `width` columns, the least important part left out first."""
-    count = f"{done}/{total}" if total else f"{done}"
+    count = f"{done}/{total}" if total else str(done or "")
     said = "".join(c if c.isascii() and c.isprintable() else "?" for c in extra)
     drawn = f"[{'#' * _filled(done, total):<{BAR}}]"
     forms = ((profile, drawn, count, said), (profile, count, said), (profile, count))

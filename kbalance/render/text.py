@@ -19,6 +19,7 @@ from kbalance.render import Style
 from kbalance.render.distribution import distribution, factor, listed
 from kbalance.render.method import latencies, method
 from kbalance.render.terminal import Ink, bullets, columns, counted, field, harmless, heading, paint, visible, wrapped
+from kbalance.render.vantages import vantages
 
 _SEVERITY_INK = {Severity.PROBLEM: Ink.RED, Severity.RISK: Ink.YELLOW, Severity.INFO: Ink.GREEN}
 _READING = (
@@ -38,6 +39,7 @@ def render(report: Report, style: Style) -> str:
     sections = (
         _head(report, style),
         _picture(report, style),
+        vantages(report, style),
         _failures(report, style),
         _thresholds(report.thresholds, style),
         _why(report, style),

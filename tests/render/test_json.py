@@ -59,6 +59,7 @@ def test_top_level_keys_are_the_contracts_in_its_order(classic: Report) -> None:
         "seed",
         "thresholds",
         "notices",
+        "vantages",
     ]
 
 
@@ -87,6 +88,9 @@ def test_target_and_endpoints_are_spelled_as_in_the_contract(classic: Report) ->
         "terminating": False,
         "hints": [],
         "aliases": [],
+        "owner": None,
+        "created": None,
+        "host_network": False,
     }
 
 
@@ -164,6 +168,7 @@ def test_enums_of_the_schema_are_those_of_the_model(place: str, field: str, enum
 NOUNS: list[tuple[str, type, set[str]]] = [
     ("target", targets.Target, {"url"}),
     ("vantage", nouns.Vantage, set()),
+    ("vantage_report", nouns.VantageReport, set()),
     ("facts", targets.Facts, set()),
     ("service", targets.ServiceFacts, set()),
     ("endpoint_facts", targets.EndpointFacts, {"port"}),
