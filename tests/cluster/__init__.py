@@ -1,0 +1,1 @@
+"""The real thing: API server, kubelet, kube-proxy and CoreDNS, two nodes in two zones."""

@@ -1,0 +1,152 @@
+"""A real cluster to run kbalance against, and what is known of it."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent.parent
+FOLDER = Path(os.environ.get("KBALANCE_KUBE", ROOT.parent / "shared" / "kube"))
+"""Holds the programs `up`, `down` and `on` of a cluster in network namespaces of this machine."""
+LIMIT_S = 150
+OURS = ("jobs", "pods", "configmaps", "secrets")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """What a finished command left behind."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def report(self) -> Any:
+        """The JSON report on stdout."""
+        assert self.out, self.err
+        return json.loads(self.out)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cluster:
+    """Commands against one cluster."""
+
+    kubeconfig: str
+    namespaces: bool
+    """Whether nodes are network namespaces of this machine, so that a process can be started on one."""
+
+    def kubectl(self, *arguments: str, given: str | None = None, check: bool = True) -> str:
+        command = ["kubectl", "--kubeconfig", self.kubeconfig, *arguments]
+        done = subprocess.run(command, input=given, capture_output=True, text=True, timeout=LIMIT_S, check=False)
+        assert not check or done.returncode == 0, f"{arguments}: {done.stderr}"
+        return done.stdout
+
+    def get(self, *arguments: str) -> Any:
+        return json.loads(self.kubectl("get", *arguments, "-o", "json"))
+
+    def apply(self, namespace: str, *objects: dict[str, Any]) -> None:
+        self.kubectl(
+            "apply", "-n", namespace, "-f", "-", given=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
+        )
+
+    def command(self, *arguments: str, node: str | None = None) -> list[str]:
+        entered = ["ip", "netns", "exec", node] if node else []
+        return [*entered, sys.executable, "-m", "kbalance", *arguments]
+
+    def environment(self, **extra: str) -> dict[str, str]:
+        kept = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "FORCE_COLOR", "KUBECONFIG")}
+        return {**kept, "KUBECONFIG": self.kubeconfig, "PYTHONPATH": str(ROOT), **extra}
+
+    def kbalance(self, *arguments: str, node: str | None = None, **extra: str) -> Ended:
+        """Runs on the laptop, or on a node."""
+        done = subprocess.run(
+            self.command(*arguments, node=node),
+            capture_output=True,
+            text=True,
+            timeout=LIMIT_S,
+            env=self.environment(**extra),
+            stdin=subprocess.DEVNULL,
+            check=False,
+        )
+        assert "Traceback" not in done.stderr, done.stderr
+        return Ended(code=done.returncode, out=done.stdout, err=done.stderr)
+
+    def probe(self, namespace: str, *arguments: str, target: str = "svc/web", node: str | None = None) -> Ended:
+        return self.kbalance("probe", target, "-n", namespace, "--seed", "5", "-o", "json", *arguments, node=node)
+
+    @contextmanager
+    def started(self, *arguments: str) -> Iterator["subprocess.Popen[str]"]:
+        """A probe that goes on while something is done to the cluster."""
+        with subprocess.Popen(
+            self.command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=self.environment()
+        ) as process:
+            yield process
+
+    def while_measuring(self, namespace: str, act: Callable[[], object], *arguments: str) -> Ended:
+        """A probe of svc/web, and something that is done once its traffic runs."""
+        asked = ("probe", "svc/web", "-n", namespace, "-o", "json", "-v", "--rate", "60", *arguments)
+        with self.started(*asked) as process:
+            self.until(process, r"GET .*/log\?.* 200")
+            act()
+            out, err = process.communicate(timeout=LIMIT_S)
+        assert "Traceback" not in err, err
+        return Ended(code=process.returncode, out=out, err=err)
+
+    def interrupted(self, namespace: str, when: str, *arguments: str) -> Ended:
+        """A probe of svc/web that gets Ctrl-C once a line like this is seen on stderr."""
+        with self.started("probe", "svc/web", "-n", namespace, "-v", "--rate", "60", *arguments) as process:
+            self.until(process, when)
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=LIMIT_S)
+        assert "Traceback" not in err, err
+        return Ended(code=process.returncode, out=out, err=err)
+
+    @staticmethod
+    def until(process: "subprocess.Popen[str]", pattern: str) -> None:
+        assert process.stderr is not None
+        seen = []
+        for line in process.stderr:
+            seen.append(line)
+            if re.search(pattern, line):
+                return
+        raise AssertionError(f"{pattern} never came: {''.join(seen)}")
+
+    def leftovers(self, namespace: str) -> list[str]:
+        """Whatever kbalance made that is still there."""
+        found = self.get(",".join(OURS), "-n", namespace, "-l", "app.kubernetes.io/managed-by=kbalance")["items"]
+        return [f"{one['kind']}/{one['metadata']['name']}" for one in found]
+
+
+def sentence(ended: Ended) -> str:
+    """The one line that says why nothing was measured."""
+    (line,) = [line for line in ended.err.splitlines() if line.startswith("kbalance: ")]
+    return line
+
+
+def machine(program: str, *arguments: str, **environment: str) -> str:
+    """Runs a program of the folder; what it prints."""
+    done = subprocess.run(
+        [FOLDER / program, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, **environment},
+        check=False,
+    )
+    assert done.returncode == 0, f"{program} {arguments}: {done.stderr[-3000:]}"
+    return done.stdout.strip()
+
+
+def is_up() -> bool:
+    return subprocess.run([FOLDER / "status"], capture_output=True, check=False).returncode == 0
+
+
+def names(items: Sequence[Any]) -> list[str]:
+    return sorted(one["metadata"]["name"] for one in items)
