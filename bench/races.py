@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from bench import ours, peers
+from bench import discovery, ours, peers
 from bench.race import RATE, Bound, Contender, Race, Target, Versus
 
 POOL = 16
@@ -28,6 +28,7 @@ def races(port: int, *, quick: bool) -> tuple[Race, ...]:
         _library(url, port),
         _whole_process(url, turns),
         _help(turns),
+        _discovery(turns),
         _memory(port, 200_000 if quick else 2_000_000),
     )
 
@@ -133,6 +134,19 @@ def _help(turns: int) -> Race:
         ),
         rows=(Versus(peer="python -c pass", target=at_most(4.5)),),
         takes=turns,
+    )
+
+
+def _discovery(turns: int) -> Race:
+    return Race(
+        name="discovery",
+        unit="ms",
+        contenders=(
+            Contender(name="200 endpoints, raw JSON", run=discovery.ours),
+            Contender(name="typed models", run=discovery.typed),
+        ),
+        rows=(Versus(peer="typed models", target=at_most(0.35)),),
+        takes=max(1, turns // 3),
     )
 
 
