@@ -122,7 +122,7 @@ def _no_answer(causes: list[BaseException], server: str, place: Place) -> str:
 def _why_broken(place: Place) -> str:
     # A server of HTTPS says so, but resets the connection for the rest of the request, which may come first.
     if place.server.startswith("http:"):
-        return "is the cluster up, and should its server in the kubeconfig not begin with https://?"
+        return "is the cluster up, and should its server not begin with https://?"
     return "is the cluster up, and does nothing in between close connections?"
 
 

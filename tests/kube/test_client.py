@@ -272,26 +272,8 @@ def test_a_connection_that_breaks_each_time_is_given_up_on(tmp_path: Path) -> No
         thread.join()
 
     assert len(accepted) == 3
-    assert "broke off the connection" in str(error)
-
-
-def test_https_where_plain_http_was_meant_is_told_though_the_connection_is_reset(tmp_path: Path) -> None:
-    """As the API server does: its answer, and what of the request it left unread, end the connection at once."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-
-        def answer_early() -> None:
-            for _ in range(3):
-                with server.accept()[0] as connection:
-                    connection.recv(5)
-                    connection.sendall(b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n")
-
-        # Asked once or three times, depending on which of the two comes first.
-        threading.Thread(target=answer_early, daemon=True).start()
-        error = refusal(client(tmp_path, f"http://127.0.0.1:{server.getsockname()[1]}"))
-
-    assert "server in the kubeconfig" in str(error)
-    assert "https://" in str(error)
-    assert is_one_sentence(str(error))
+    # What it may be when a server of HTTPS is sent a token in plain: its answer says so, and the reset often comes first.
+    assert str(error).endswith("broke off the connection; is the cluster up, and should its server not begin with https://?")
 
 
 def over_tls(folder: Path, tls: ssl.SSLContext, cluster: dict[str, Any], user: dict[str, str] | None = None) -> str:
