@@ -142,7 +142,9 @@ def _pooled(facts: Facts, options: Options, records: Sequence[Sequence[Record]])
             if not isinstance(record, ProfileEnded):
                 pooled.add(record)
         if ends:
-            worst = max((e.stopped for e in ends), key=list(Stop).index)
+            # A worker that was lost before the end leaves less than was planned.
+            lost = len(ends) < sum(p.profile is kind for p in plans)
+            worst = Stop.INTERRUPTED if lost else max((e.stopped for e in ends), key=list(Stop).index)
             pooled.add(ProfileEnded(stopped=worst, duration_s=max(e.duration_s for e in ends)))
     for ended in [r for told in records for r in told if isinstance(r, Ended)]:
         pooled.add(ended)

@@ -8,7 +8,7 @@ from .client import connect
 
 
 def test_an_address_that_is_not_ours_falls_back_to_the_one_that_every_system_has() -> None:
-    assert local_ip("192.0.2.1") == "127.0.0.1"
+    assert local_ip("198.51.100.1") == "127.0.0.1"
     assert local_ip("127.0.0.1") == "127.0.0.1"
 
 
