@@ -50,6 +50,23 @@ def contexts(ctx: click.Context, param: click.Parameter, incomplete: str) -> lis
     return []
 
 
+def for_kubectl() -> None:
+    """Completes ``kubectl kbalance ...``: a candidate a line, then what the shell is to do with them.
+
+    Source: kubernetes/kubectl `pkg/cmd/plugin/plugin_completion.go`; spf13/cobra ShellCompDirective (2: no space, 4: no files).
+    """
+    import sys
+
+    from click.shell_completion import ShellComplete
+
+    from kbalance.cli import cli
+
+    *words, incomplete = sys.argv[1:] or [""]
+    found = [item.value for item in ShellComplete(cli, {}, "kubectl kbalance", "").get_completions(words, incomplete)]
+    directive = 6 if found and all(value.endswith("/") for value in found) else 4
+    print(*found, f":{directive}", sep="\n")
+
+
 def _client(ctx: click.Context) -> Client:
     from kbalance.kube.client import Access, connect
 

@@ -3,6 +3,7 @@
 import re
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -238,6 +239,24 @@ def test_two_probes_at_once_keep_out_of_each_others_way(cluster: Cluster, kubeco
 
     assert [process.wait(timeout=60) for process in processes] == [0, 0]
     assert leftovers(cluster) == []
+
+
+def test_kubectl_completes_its_plugin(kubeconfig: str) -> None:
+    def completed(*words: str) -> list[str]:
+        code = "from kbalance.cli.complete import for_kubectl; for_kubectl()"
+        done = subprocess.run(
+            [sys.executable, "-c", code, *words],
+            env=environment(KUBECONFIG=kubeconfig),
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=True,
+        )
+        return done.stdout.split()
+
+    assert completed("probe", "-n", "shop", "svc/w") == ["svc/web", ":4"]
+    assert completed("probe", "sv") == ["svc/", ":6"]
+    assert completed("pro") == ["probe", ":4"]
 
 
 def test_names_are_completed_from_the_cluster(kubeconfig: str) -> None:
