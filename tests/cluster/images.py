@@ -31,7 +31,7 @@ def provide_fortio(cluster: Cluster) -> None:
 
 def _archive(program: str, module: str, tag: str) -> Path:
     """One static program on an empty file system, as an archive that containerd and kind import."""
-    archive = CACHE / f"{program}.tar"
+    archive = CACHE / f"{program}-{module.rpartition('@')[2]}.tar"
     if archive.exists():
         return archive
     folder = CACHE / "bin"

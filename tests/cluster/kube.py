@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -41,6 +42,8 @@ class Cluster:
     kubeconfig: str
     namespaces: bool
     """Whether nodes are network namespaces of this machine, so that a process can be started on one."""
+    own: bool = False
+    """Whether this session brought it up, and may take it down."""
 
     def kubectl(self, *arguments: str, given: str | None = None, check: bool = True) -> str:
         command = ["kubectl", "--kubeconfig", self.kubeconfig, *arguments]
@@ -87,7 +90,14 @@ class Cluster:
         with subprocess.Popen(
             self.command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=self.environment()
         ) as process:
-            yield process
+            # Whoever waits for a line that never comes is not kept waiting.
+            watchdog = threading.Timer(LIMIT_S, process.kill)
+            watchdog.start()
+            try:
+                yield process
+            finally:
+                watchdog.cancel()
+                process.kill()
 
     def while_measuring(self, namespace: str, act: Callable[[], object], *arguments: str) -> Ended:
         """A probe of svc/web, and something that is done once its traffic runs."""

@@ -13,7 +13,7 @@ from tests.cluster.workloads import deployment, service, stand
 def as_account(cluster: Cluster, namespace: str, folder: Path, **user: Any) -> Cluster:
     """The cluster as seen by the ServiceAccount ``kbalance``, or by the user that is given."""
     token = user or {"token": cluster.kubectl("create", "token", "kbalance", "-n", namespace).strip()}
-    config = json.loads(cluster.kubectl("config", "view", "--raw", "--minify", "-o", "json"))
+    config = json.loads(cluster.kubectl("config", "view", "--raw", "--flatten", "--minify", "-o", "json"))
     config["users"][0]["user"] = token
     path = folder / "kubeconfig"
     path.write_text(json.dumps(config), encoding="utf-8")
@@ -66,7 +66,7 @@ def test_a_missing_rule_is_spelled_out(cluster: Cluster, shop: str, tmp_path: Pa
 
 def test_impersonation_in_the_kubeconfig_is_honoured(cluster: Cluster, shop: str, tmp_path: Path) -> None:
     """The library alone would ask as the real user, who may do everything."""
-    config = json.loads(cluster.kubectl("config", "view", "--raw", "--minify", "-o", "json"))
+    config = json.loads(cluster.kubectl("config", "view", "--raw", "--flatten", "--minify", "-o", "json"))
     user = {**config["users"][0]["user"], "as": f"system:serviceaccount:{shop}:default"}
 
     ended = as_account(cluster, shop, tmp_path, **user).probe(shop)

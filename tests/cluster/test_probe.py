@@ -9,7 +9,7 @@ import pytest
 from kbalance.render.json import schema
 from tests.cluster.images import provide_fortio
 from tests.cluster.kube import Cluster, Ended, sentence
-from tests.cluster.workloads import deployment, service, stand
+from tests.cluster.workloads import deployment, followed, service, stand
 
 
 def profiles(ended: Ended) -> dict[str, Any]:
@@ -53,6 +53,7 @@ def test_a_node_measures_by_itself(cluster: Cluster, namespace: str) -> None:
     if not cluster.namespaces:
         pytest.skip("needs nodes that are network namespaces of this machine")
     stand(cluster, namespace, deployment(), service())
+    followed(cluster, namespace)
 
     ended = cluster.probe(namespace, node="kb-node1")
 
@@ -151,7 +152,9 @@ def test_a_change_during_the_run_spoils_the_verdict(cluster: Cluster, namespace:
 
     assert (ended.code, cause(ended)) == (3, "invalid-measurement")
     assert "changed while it was measured" in ended.report["diagnosis"]["summary"]
-    assert {"scale": "joined", "rollout": "left", "delete": pod}[change] in ended.report["diagnosis"]["summary"]
+    # Of many changes the summary tells the first few, by name: Pods that joined, or those that left.
+    summary = ended.report["diagnosis"]["summary"]
+    assert {"scale": "joined" in summary, "rollout": "joined" in summary or "left" in summary, "delete": pod in summary}[change]
     assert cluster.leftovers(namespace) == []
 
 
@@ -278,3 +281,63 @@ def test_one_node_is_chosen(cluster: Cluster, namespace: str) -> None:
     ended = cluster.probe(namespace, "--node", nodes[-1], "--profile", "single")
 
     assert ended.report["vantage"]["node"] == nodes[-1]
+
+
+def test_a_port_is_named(cluster: Cluster, namespace: str) -> None:
+    ports = [{"name": "http", "port": 80, "targetPort": "http"}, {"name": "admin", "port": 9000, "targetPort": 9000}]
+    stand(cluster, namespace, deployment(), service(ports=ports))
+
+    unnamed = cluster.probe(namespace)
+    named = cluster.probe(namespace, "--profile", "single", target="svc/web:http/hostname")
+
+    assert unnamed.code == 3
+    assert "svc/web:http" in sentence(unnamed)
+    assert named.report["target"]["port"] == 80
+    assert profiles(named)["single"]["requests"]["answered"] == 100
+
+
+def test_a_target_port_that_differs_by_pod(cluster: Cluster, namespace: str) -> None:
+    """Both servers name their port http, and have different ones."""
+    stand(cluster, namespace, deployment(replicas=2), deployment("other", "podinfo", 1), service())
+
+    ended = cluster.probe(namespace)
+
+    assert {e["port"] for e in ended.report["facts"]["endpoints"]} == {8080, 9898}
+    assert all(e["requests"] and not e["failed"] for e in profiles(ended)["per-endpoint"]["endpoints"])
+
+
+def test_a_service_without_selector(cluster: Cluster, namespace: str) -> None:
+    stand(cluster, namespace, deployment())
+    pods = cluster.get("pods", "-n", namespace)["items"]
+    slices = {
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {"name": "web-own", "labels": {"kubernetes.io/service-name": "web"}},
+        "addressType": "IPv4",
+        "ports": [{"name": "http", "port": 8080, "protocol": "TCP"}],
+        "endpoints": [{"addresses": [pod["status"]["podIP"]], "conditions": {"ready": True}} for pod in pods],
+    }
+    cluster.apply(namespace, service(selector=None), slices)
+
+    ended = cluster.probe(namespace)
+
+    assert not ended.report["facts"]["service"]["has_selector"]
+    assert len(ended.report["facts"]["endpoints"]) == 3
+    assert cause(ended) == "connection-pinning", ended.report["diagnosis"]
+
+
+def test_a_job_whose_maker_was_killed_ends_and_leaves_by_itself(cluster: Cluster, namespace: str) -> None:
+    stand(cluster, namespace, deployment(), service())
+    arguments = ("probe", "svc/web", "-n", namespace, "-v", "--profile", "single", "--rate", "60")
+
+    with cluster.started(*arguments) as process:
+        cluster.until(process, r"GET .*/log\?.* 200")
+        process.kill()
+
+    cluster.kubectl("wait", "jobs", "--all", "-n", namespace, "--for=condition=Complete", "--timeout=60s")
+    (job,) = cluster.get("jobs", "-n", namespace)["items"]
+    (config_map,) = [
+        c for c in cluster.get("configmaps", "-n", namespace)["items"] if c["metadata"]["name"] != "kube-root-ca.crt"
+    ]
+    assert job["spec"]["ttlSecondsAfterFinished"] == 300
+    assert config_map["metadata"]["ownerReferences"][0]["uid"] == job["metadata"]["uid"]

@@ -1,5 +1,8 @@
 """Deployments and Services as plain values."""
 
+import subprocess
+import sys
+import threading
 from typing import Any
 
 from tests.cluster.kube import Cluster
@@ -74,3 +77,16 @@ def stand(cluster: Cluster, namespace: str, *objects: Object) -> None:
             name = one["metadata"]["name"]
             cluster.kubectl("rollout", "status", f"deployment/{name}", "-n", namespace, "--timeout=120s")
             cluster.kubectl("wait", f"deployment/{name}", "-n", namespace, "--for=condition=Available", "--timeout=120s")
+
+
+def followed(cluster: Cluster, namespace: str, node: str = "kb-node1") -> None:
+    """Waits until kube-proxy of a node has followed, which takes it about a second."""
+    address = cluster.get("service", "web", "-n", namespace)["spec"]["clusterIP"]
+    code = f"import socket; socket.create_connection(({address!r}, 80), 1).close()"
+    pause = threading.Event()
+    for _ in range(50):
+        tried = subprocess.run(["ip", "netns", "exec", node, sys.executable, "-c", code], capture_output=True, check=False)
+        if tried.returncode == 0:
+            return
+        pause.wait(0.2)
+    raise AssertionError(f"{node} does not know {address} after 10 s")
