@@ -10,7 +10,8 @@ from kbalance.model.target import EndpointFacts, Facts
 def changes(before: Facts, after: Facts) -> tuple[str, ...]:
     """Who did what, a clause each; empty where whatever happened left the traffic alone.
 
-    Only endpoints that should get traffic in one of the readings count: a Pod that starts or ends beside them changes nothing.
+    Only endpoints that should get traffic count, in one of the readings or in between: a Pod that starts or ends beside them
+    changes nothing.
     """
     happened = (*_endpoints(before, after), *_settings(before, after))
     return happened or (("the EndpointSlices changed and changed back",) if _taken_back(before, after) else ())
@@ -40,9 +41,17 @@ def _endpoints(before: Facts, after: Facts) -> Iterator[str]:
             yield f"{name} left"
         else:
             yield from _of_one(old[name], new[name])
+    got = {e.name for e in (*before.ready, *after.ready)}
+    for name in sorted(n for n in new if n not in got and _came_and_went(old.get(n), new[n])):
+        yield f"{name} {'became ready' if name in old else 'joined'} and began to terminate"
     hints = [n for n in sorted(old.keys() & new.keys()) if sorted(old[n].hints) != sorted(new[n].hints)]
     if hints:
         yield f"the hints of {listed(hints)} changed"
+
+
+def _came_and_went(old: EndpointFacts | None, new: EndpointFacts) -> bool:
+    """Whether it was ready between the readings: what serves while it ends did so before, as `serving` follows readiness."""
+    return new.serving and new.terminating and (old is None or not (old.serving or old.terminating))
 
 
 def _of_one(old: EndpointFacts, new: EndpointFacts) -> Iterator[str]:
