@@ -179,13 +179,13 @@ def _conclude(
     if not measured and not _nobody(facts):
         raise TrafficError("Nothing was measured before the run was ended.")
     after, unread = _read_again(subject)
-    case = _case(subject, facts, after, together, options, _vantage(subject, accounts[0] if len(accounts) == 1 else together))
+    case = _case(subject, facts, after, together, options)
     apart = {
-        _place(subject, account, worker): _case(subject, facts, after, account, options, _vantage(subject, account))
+        worker: _case(subject, facts, after, account, options)
         for worker, account in enumerate(accounts)
-        if account.calibrated is not None
+        if len(accounts) > 1 and account.calibrated is not None
     }
-    diagnosis = rules.diagnose_all(case, apart)
+    diagnosis = rules.diagnose_all(case, {_place(one, worker): one for worker, one in apart.items()})
     return Report(
         kbalance=__version__,
         started=started,
@@ -201,9 +201,8 @@ def _conclude(
         seed=options.seed,
         notices=(*_notices(subject, facts, accounts, together, case), *unread),
         vantages=tuple(
-            VantageReport(worker=worker, vantage=_vantage(subject, account), profiles=account.settle())
-            for worker, account in enumerate(accounts)
-            if len(accounts) > 1 and account.calibrated is not None
+            VantageReport(worker=worker, vantage=one.vantage or subject.vantage, profiles=one.profiles)
+            for worker, one in apart.items()
         ),
     )
 
@@ -216,12 +215,10 @@ def _read_again(subject: Subject) -> tuple[Facts | None, tuple[str, ...]]:
         return None, (f"The cluster could not be asked again, so a change during the run would not be known: {error}",)
 
 
-def _case(
-    subject: Subject, facts: Facts, after: Facts | None, account: Account, options: Options, vantage: Vantage
-) -> rules.Case:
+def _case(subject: Subject, facts: Facts, after: Facts | None, account: Account, options: Options) -> rules.Case:
     profiles = account.settle()
     calibrated = account.calibrated
-    nobody = _nobody(facts)
+    vantage = _vantage(subject, account)
     return rules.Case(
         target=subject.target,
         facts=facts,
@@ -234,7 +231,8 @@ def _case(
         vantage=vantage,
         profiles=profiles,
         tolerance=options.tolerance,
-        interrupted=account.partial and not nobody,
+        alpha=options.alpha,
+        interrupted=account.partial and not _nobody(facts),
         tunnel=listener(subject.addresses[0]) if vantage.kind == "local" and subject.addresses else None,
     )
 
@@ -247,9 +245,9 @@ def _vantage(subject: Subject, account: Account) -> Vantage:
     return replace(vantage, zone=zone, address=vantage.address or local)
 
 
-def _place(subject: Subject, account: Account, worker: int) -> str:
+def _place(case: rules.Case, worker: int) -> str:
     """What a reader calls a vantage point: its node; the index tells two on one node apart."""
-    node = _vantage(subject, account).node
+    node = case.vantage.node if case.vantage is not None else None
     return f"{node} (worker {worker})" if node else f"worker {worker}"
 
 

@@ -277,8 +277,7 @@ def _joined(seen: Sequence[tuple[str, Finding]], vantages: int) -> Finding:
     where = "" if len(seen) == vantages and len({f.summary for _, f in seen}) == 1 else f"From {name}: "
     return replace(
         first,
-        summary=where
-        + (first.summary[0].lower() + first.summary[1:] if where and not first.summary[:2].isupper() else first.summary),
+        summary=where + first.summary,
         evidence=tuple(f"From {name}: {text}" for name, finding in seen for text in finding.evidence),
     )
 

@@ -225,6 +225,14 @@ def _all(options: tuple[Callable[[F], F], ...]) -> Callable[[F], F]:
 
 measuring_options = _all(_MEASURING)
 request_options = _all(_REQUEST)
+
+
+def about_a_job(given: Mapping[str, Any]) -> list[str]:
+    """The options that were given and mean something to a Job alone, as users write them."""
+    names = ("workers", "node", "node_selector", "tolerations", "service_account", "print_manifests")
+    return [f"--{name.replace('_', '-').replace('tolerations', 'toleration')}" for name in names if given[name]]
+
+
 cluster_options = _all(_CLUSTER)
 report_options = _all(_REPORT)
 complete_target = _later("targets")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kbalance.cli.options import (
+    about_a_job,
     cluster_options,
     complete_target,
     measuring_options,
@@ -18,8 +19,6 @@ from kbalance.cli.options import (
 if TYPE_CHECKING:
     from kbalance.cli.target import ServiceName
     from kbalance.model.plan import Options
-    from kbalance.model.target import Target
-    from kbalance.wire.connection import Tls
 
 
 @click.command(short_help="Measure, diagnose, recommend.")
@@ -69,7 +68,7 @@ def probe(target: str, endpoints: tuple[str, ...], **given: Any) -> int:
       130  interrupted; the report covers what was measured
     """
     from kbalance.cli.run import run
-    from kbalance.cli.target import parse_endpoints, parse_service, parse_target
+    from kbalance.cli.target import parse_endpoints, parse_service, parse_target, tls_of
 
     options = to_options(given)
     service = parse_service(target, given["path"])
@@ -81,7 +80,7 @@ def probe(target: str, endpoints: tuple[str, ...], **given: Any) -> int:
 
     named = parse_target(target, given["path"])
     facts = parse_endpoints(endpoints)
-    tls = _tls(named, given)
+    tls = tls_of(named, given["host"], given)
     addresses = resolve(named.host, named.port, options.timeout_s)
     known = facts or facts_of_addresses(addresses)
     subject = Subject(target=named, addresses=addresses, read_facts=lambda: known)
@@ -101,19 +100,6 @@ def _check_no_job(given: dict[str, Any]) -> None:
     """Refuses what a URL cannot have: nobody knows in which cluster it would be measured."""
     from kbalance.errors import TargetError
 
-    names = ("workers", "node", "node_selector", "tolerations", "service_account", "print_manifests")
-    wanted = [name for name in names if given[name]] + ([] if given["vantage"] != "job" else ["vantage"])
+    wanted = about_a_job(given) + (["--vantage"] if given["vantage"] == "job" else [])
     if wanted:
-        option = {"tolerations": "toleration"}.get(wanted[0], wanted[0]).replace("_", "-")
-        raise TargetError(f"--{option} is about a Job, which only a Service of a cluster has; write the target as svc/NAME.")
-
-
-def _tls(target: Target, given: dict[str, Any]) -> Tls | None:
-    if target.scheme != "https":
-        return None
-    from kbalance.cli.target import tls_name
-    from kbalance.wire.tls import make_tls
-
-    return make_tls(
-        tls_name(target, given["host"]), insecure=given["insecure"], cacert=given["cacert"], cert=given["cert"], key=given["key"]
-    )
+        raise TargetError(f"{wanted[0]} is about a Job, which only a Service of a cluster has; write the target as svc/NAME.")

@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from kbalance.cli.options import about_a_job
 from kbalance.cli.run import check_outputs, reported, run
 from kbalance.model.words import VantageChoice
 
 if TYPE_CHECKING:
     from kbalance.cli.target import ServiceName
     from kbalance.kube.client import Client
-    from kbalance.kube.discovery import Discovery
+    from kbalance.kube.discovery import Discovery, Reference
     from kbalance.model.plan import Options
-    from kbalance.model.target import Target
+    from kbalance.model.report import Vantage
+    from kbalance.model.target import Address, Target
     from kbalance.pipeline import Subject
     from kbalance.remote import Mission
     from kbalance.wire.connection import Tls
@@ -29,8 +31,10 @@ REACH_S = 1.5
 
 def probe_service(named: ServiceName, options: Options, given: Mapping[str, Any]) -> int:
     """Reads the facts, chooses where traffic starts, and measures."""
+    from kbalance.cli.target import tls_of
     from kbalance.kube.client import Access, connect
     from kbalance.kube.discovery import Reference, discover
+    from kbalance.model.report import Vantage
 
     check_outputs(given["outputs"])
     access = Access(kubeconfig=given["kubeconfig"], context=given["context"], namespace=given["namespace"])
@@ -39,14 +43,14 @@ def probe_service(named: ServiceName, options: Options, given: Mapping[str, Any]
     found = discover(client, reference)
     target = _target(named, found, client.namespace)
     options = replace(options, host=options.host or _authority(target))
-    tls = _tls(target, options, given)
+    tls = tls_of(target, options.host, given)
     if given["print_manifests"]:
         return _print(_mission(client, found, target, options, given, tls), found)
     if _runs_here(VantageChoice(given["vantage"]), found, target, given):
-        subject = _subject(client, reference, found, target, options)
+        subject = _subject(client, reference, found, target, _here(found), _addresses(target, found, options))
         return run(subject, options, tls, outputs=given["outputs"], fail_on=given["fail_on"])
     mission = _mission(client, found, target, options, given, tls)
-    subject = _subject(client, reference, found, target, None)
+    subject = _subject(client, reference, found, target, Vantage(kind="job"))
     return _from_job(client, subject, mission, options, given)
 
 
@@ -75,43 +79,34 @@ def _authority(target: Target) -> str:
     return replace(target, host=f"{target.name}.{target.namespace}.svc").authority
 
 
-def _tls(target: Target, options: Options, given: Mapping[str, Any]) -> Tls | None:
-    from kbalance.cli.target import tls_name
-
-    if target.scheme != "https":
-        return None
-    from kbalance.wire.tls import make_tls
-
-    return make_tls(
-        tls_name(target, options.host),
-        insecure=given["insecure"],
-        cacert=given["cacert"],
-        cert=given["cert"],
-        key=given["key"],
-    )
-
-
-def _subject(client: Client, reference: Any, found: Discovery, target: Target, options: Options | None) -> Subject:
+def _subject(
+    client: Client, reference: Reference, found: Discovery, target: Target, vantage: Vantage, addresses: tuple[Address, ...] = ()
+) -> Subject:
     """The Service; its facts are the ones already read, and are read again when they are asked for again."""
-    import socket
-
     from kbalance.kube.discovery import reread
-    from kbalance.model.report import Vantage
     from kbalance.pipeline import Subject
 
     read = [found.facts]
-    here = socket.gethostname()
-    node = here if here in found.zones else None
     return Subject(
         target=target,
-        addresses=_addresses(target, found, options) if options is not None else (),
+        addresses=addresses,
         read_facts=lambda: read.pop() if read else reread(client, reference, found.facts),
-        vantage=Vantage(kind="local" if options is not None else "job", node=node if options is not None else None),
+        vantage=vantage,
         zones=found.zones,
     )
 
 
-def _addresses(target: Target, found: Discovery, options: Options) -> tuple[Any, ...]:
+def _here(found: Discovery) -> Vantage:
+    """This machine; a node of the cluster, where it has the name of one."""
+    import socket
+
+    from kbalance.model.report import Vantage
+
+    name = socket.gethostname()
+    return Vantage(kind="local", node=name if name in found.zones else None)
+
+
+def _addresses(target: Target, found: Discovery, options: Options) -> tuple[Address, ...]:
     """Where a client here would be led; where the cluster's names mean nothing, the endpoints of a headless Service as listed."""
     from kbalance.errors import DiscoveryError
     from kbalance.traffic.resolve import resolve
@@ -140,10 +135,9 @@ def _runs_here(choice: VantageChoice, found: Discovery, target: Target, given: M
     from kbalance.traffic.resolve import is_ip
 
     inside = "KUBERNETES_SERVICE_HOST" in os.environ
-    wanted = [option for option in ("workers", "node", "node_selector", "tolerations", "service_account") if given[option]]
+    wanted = about_a_job(given)
     if choice is VantageChoice.LOCAL and wanted:
-        option = {"tolerations": "toleration"}.get(wanted[0], wanted[0]).replace("_", "-")
-        raise TargetError(f"--{option} is about a Job; leave it out, or choose --vantage job.")
+        raise TargetError(f"{wanted[0]} is about a Job; leave it out, or choose --vantage job.")
     if choice is VantageChoice.JOB or (wanted and choice is VantageChoice.AUTO):
         return not found.facts.ready
     if inside or not found.facts.ready:
@@ -237,12 +231,11 @@ def _from_job(client: Client, subject: Subject, mission: Mission, options: Optio
 
     placement = mission.placement
     pods = "1 Pod" if placement.workers == 1 else f"{placement.workers} Pods"
+    why = "The Service is out of reach from here: " if given["vantage"] == VantageChoice.AUTO and not about_a_job(given) else ""
+    made = "Job, ConfigMap and Secret" if options.headers or options.body or mission.files else "Job and ConfigMap"
     click.echo(
-        f"The Service is out of reach from here, so {pods} of {placement.image} will measure from inside: Job, ConfigMap"
-        f"{' and Secret' if options.headers or options.body or mission.files else ''} {mission.name} are made in namespace"
-        f" {mission.namespace} and removed at the end."
-        if given["vantage"] == VantageChoice.AUTO and not _placed(given)
-        else f"Job {mission.name} ({pods} of {placement.image}) is made in namespace {mission.namespace} and removed at the end.",
+        f"{why}{made} {mission.name} ({pods} of {placement.image}) are made in namespace {mission.namespace}"
+        " and removed at the end.",
         err=True,
     )
     tell: list[Any] = [lambda what, done, planned: None]
@@ -258,7 +251,3 @@ def _from_job(client: Client, subject: Subject, mission: Mission, options: Optio
     finally:
         for problem in remote.problems:
             click.echo(f"kbalance: {problem}", err=True)
-
-
-def _placed(given: Mapping[str, Any]) -> bool:
-    return bool(given["workers"] or given["node"] or given["node_selector"] or given["tolerations"] or given["service_account"])

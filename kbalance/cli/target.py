@@ -1,13 +1,17 @@
 """TARGET and --endpoint as the user writes them."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from kbalance.errors import TargetError
 from kbalance.model.target import Address, EndpointFacts, Facts, Target
 from kbalance.model.words import FactsSource, TargetKind
+
+if TYPE_CHECKING:
+    from kbalance.wire.connection import Tls
 
 _SERVICE = re.compile(r"([a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?)(?::([A-Za-z0-9-]+))?(/[^\s#]*)?")
 _ENDPOINT = re.compile(r"([^=\s]+)=(?:\[([^\]\s]+)\]|([^:\s]+)):(\d+)")
@@ -104,6 +108,20 @@ def _endpoint(text: str) -> EndpointFacts:
     if not match or not is_ip(ip) or not 0 < int(match[4]) < 65536:
         raise TargetError(f"--endpoint {text!r} is not NAME=IP:PORT; write it like web-1=198.51.100.7:8080.")
     return EndpointFacts(name=match[1], address=Address(ip, int(match[4])))
+
+
+def tls_of(target: Target, host: str | None, given: Mapping[str, Any]) -> "Tls | None":
+    """What connections to an https target need; ``None``: it speaks plain HTTP.
+
+    Raises:
+        TargetError: a file cannot be used.
+    """
+    if target.scheme != "https":
+        return None
+    from kbalance.wire.tls import make_tls
+
+    files = {name: given[name] for name in ("insecure", "cacert", "cert", "key")}
+    return make_tls(tls_name(target, host), **files)
 
 
 def tls_name(target: Target, host: str | None) -> str:

@@ -94,6 +94,8 @@ class Job:
                 self._delete()
                 until_s = monotonic() + 3.0
             yield from self._spoken()
+            if self._removing and all(follower.ended for follower in self._followers.values()):
+                break
             if monotonic() >= due_s and not self._removing:
                 yield from self._look()
                 due_s = monotonic() + (POLL_S if len(self._followers) < self._placement.workers else 4 * POLL_S)
@@ -116,7 +118,9 @@ class Job:
         until_s = monotonic() + REMOVED_S
         pause = threading.Event()
         try:
-            while self._made and not problems and self._listed() and monotonic() < until_s:
+            while self._made and not problems and (left := self._listed()):
+                if monotonic() >= until_s:
+                    return (f"Job {self.name} is removed, but {left[0]['metadata']['name']} still ends after {REMOVED_S:g} s.",)
                 pause.wait(POLL_S)
         except DiscoveryError:
             # Whoever may not look at Pods was told so before; they are gone with their Job.

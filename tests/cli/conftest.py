@@ -28,6 +28,7 @@ class Ended:
     @property
     def report(self) -> Any:
         """The JSON report on stdout."""
+        assert self.out, self.err
         return json.loads(self.out)
 
 

@@ -71,7 +71,7 @@ def test_a_job_measures_the_same_and_leaves_nothing(cluster: Cluster, kubeconfig
     assert ended.report["vantage"]["node"] in ("node-1", "node-2")
     assert ended.report["diagnosis"]["cause"] == "connection-pinning"
     assert not ended.report["partial"]
-    assert re.search(r"Job kbalance-\w+ \(1 Pod of python:3\.12-slim\) is made in namespace shop", ended.err)
+    assert re.search(r"Job and ConfigMap kbalance-\w+ \(1 Pod of python:3\.12-slim\) are made in namespace shop", ended.err)
     assert leftovers(cluster) == []
 
 

@@ -13,26 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.cli.conftest import Ended
+
 ROOT = Path(__file__).parent.parent.parent
 FOLDER = Path(os.environ.get("KBALANCE_KUBE", ROOT.parent / "shared" / "kube"))
 """Holds the programs `up`, `down` and `on` of a cluster in network namespaces of this machine."""
 LIMIT_S = 150
 OURS = ("jobs", "pods", "configmaps", "secrets")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ended:
-    """What a finished command left behind."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def report(self) -> Any:
-        """The JSON report on stdout."""
-        assert self.out, self.err
-        return json.loads(self.out)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

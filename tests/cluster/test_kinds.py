@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.kube import Cluster, Ended
+from tests.cli.conftest import Ended
+from tests.cluster.kube import Cluster
 from tests.cluster.workloads import deployment, service, stand
 
 

@@ -7,8 +7,9 @@ import jsonschema
 import pytest
 
 from kbalance.render.json import schema
+from tests.cli.conftest import Ended
 from tests.cluster.images import provide_fortio
-from tests.cluster.kube import Cluster, Ended, sentence
+from tests.cluster.kube import Cluster, sentence
 from tests.cluster.workloads import deployment, followed, service, stand
 
 
