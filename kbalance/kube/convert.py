@@ -17,6 +17,8 @@ from kbalance.model.words import FactsSource
 Object = Mapping[str, Any]
 
 ZONE_LABEL = "topology.kubernetes.io/zone"
+VERSION_LABELS = ("app.kubernetes.io/version", "version")
+"""The recommended one (kubernetes.io/docs/concepts/overview/working-with-objects/common-labels), and the one of Istio."""
 TOPOLOGY_ANNOTATIONS = ("service.kubernetes.io/topology-mode", "service.kubernetes.io/topology-aware-hints")
 """Newest first; they came before ``spec.trafficDistribution``."""
 
@@ -244,6 +246,7 @@ def with_pods(endpoints: Iterable[EndpointFacts], pods: Iterable[Object]) -> tup
 
 def _with_pod(endpoint: EndpointFacts, pod: Object) -> EndpointFacts:
     owners = [o for o in _list(pod, "metadata", "ownerReferences") if o.get("controller")]
+    labels: Object = _in(pod, "metadata", "labels") or {}
     shared = bool(_in(pod, "spec", "hostNetwork"))
     node = endpoint.node or _in(pod, "spec", "nodeName")
     own = (_in(pod, "spec", "hostname"), node if shared else None)
@@ -252,6 +255,7 @@ def _with_pod(endpoint: EndpointFacts, pod: Object) -> EndpointFacts:
         endpoint,
         owner=f"{owners[0].get('kind')}/{owners[0].get('name')}" if owners else None,
         created=_in(pod, "metadata", "creationTimestamp"),
+        version=next((str(labels[key]) for key in VERSION_LABELS if key in labels), None),
         host_network=shared,
         node=node,
         aliases=tuple(aliases),

@@ -100,4 +100,6 @@ class Options:
     """Busiest endpoint's load over its fair share that is still called even."""
     alpha: float = 0.01
     """Chance of a false alarm per run."""
+    clients: int = 1
+    """Client processes that the forecast and the advice count with; each keeps `connections`."""
     seed: int = 0

@@ -93,6 +93,12 @@ class EndpointLoad:
     share: float | None
     """Of all requests attributed to endpoints; ``None``: there were none."""
     latency_ms: Latency | None
+    expected_share: float | None = None
+    """Of the connections from here, by what the API says: 1/n, or 0 where a local policy or a hint keeps them away."""
+    chance_low: float | None = None
+    chance_high: float | None = None
+    """Bounds of the chance with which a connection is led to it, right for all endpoints at once and at every look with
+    probability `Evidence.coverage`; ``None``: nothing was drawn."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,6 +142,14 @@ class Evidence:
     """Draws, that is connections that were attributed to one endpoint."""
     enough: bool
     """Whether so many draws would have shown a bias of the size that the plan looks for."""
+    against_double: float | None = None
+    """E-value against "some endpoint is drawn at twice the weight of the others, or more"."""
+    more: int | None = None
+    """Connections that would still have to be drawn to settle it at most; 0: it is settled, ``None``: there is no question."""
+    alpha: float | None = None
+    """This profile's part of the run's chance of a false alarm."""
+    coverage: float | None = None
+    """Of the bounds `chance_low` and `chance_high`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,6 +198,15 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RuledOut:
+    """A cause that was looked for and is not there."""
+
+    cause: str
+    because: str
+    """The fact or number that speaks against it, one sentence."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Diagnosis:
     """The finding that explains most, and all of them."""
 
@@ -192,6 +215,8 @@ class Diagnosis:
     confidence: Confidence
     summary: str
     findings: tuple[Finding, ...]
+    ruled_out: tuple[RuledOut, ...] = ()
+    """Causes that the evidence excludes; one in neither list could not be judged."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,6 +240,22 @@ class Recommendation:
     predicted_busiest: float | None
     costs: tuple[str, ...]
     artifacts: tuple[Artifact, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forecast:
+    """How clients that keep connections would load the endpoints, if each connection is a fair draw."""
+
+    what: str
+    """For example ``now``, ``scaled out``, ``merged``."""
+    clients: int
+    connections: int
+    """Per client."""
+    endpoints: int
+    expected_busiest: float
+    """Busiest endpoint's load over its fair share, on average."""
+    expected_idle: float
+    """Endpoints that get nothing, on average."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -258,5 +299,9 @@ class Report:
     """Repeats kbalance's own random choices when given as ``--seed``."""
     thresholds: tuple[Threshold, ...] = ()
     notices: tuple[str, ...] = ()
+    proxy_signs: tuple[str, ...] = ()
+    """What answers by way of the target's address carry that direct ones do not, for example ``via: 1.1 proxy``."""
+    forecasts: tuple[Forecast, ...] = ()
+    """Load per endpoint for the user's number of clients; the first is the present state."""
     vantages: tuple[VantageReport, ...] = ()
     """What each of several vantage points saw; `profiles` then holds all their connections together. Empty for one alone."""

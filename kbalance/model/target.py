@@ -96,6 +96,8 @@ class EndpointFacts:
     """When the Pod was made, RFC 3339."""
     host_network: bool = False
     """Whether the Pod has its node's address and name."""
+    version: str | None = None
+    """Of the Pod's label ``app.kubernetes.io/version``, or else ``version``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

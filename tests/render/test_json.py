@@ -59,6 +59,8 @@ def test_top_level_keys_are_the_contracts_in_its_order(classic: Report) -> None:
         "seed",
         "thresholds",
         "notices",
+        "proxy_signs",
+        "forecasts",
         "vantages",
     ]
 
@@ -91,6 +93,7 @@ def test_target_and_endpoints_are_spelled_as_in_the_contract(classic: Report) ->
         "owner": None,
         "created": None,
         "host_network": False,
+        "version": None,
     }
 
 
@@ -184,6 +187,8 @@ NOUNS: list[tuple[str, type, set[str]]] = [
     ("evidence", nouns.Evidence, set()),
     ("diagnosis", nouns.Diagnosis, set()),
     ("finding", nouns.Finding, set()),
+    ("ruled_out", nouns.RuledOut, set()),
+    ("forecast", nouns.Forecast, set()),
     ("recommendation", nouns.Recommendation, set()),
     ("artifact", nouns.Artifact, set()),
     ("threshold", nouns.Threshold, set()),
