@@ -55,7 +55,7 @@ def measure(
     """
     started = _now()
     facts = subject.read_facts()
-    account = Account(facts, options)
+    account = Account(facts, options, subject.zones)
     account.add(Started(vantage=subject.vantage))
 
     def tell(record: Record) -> None:
@@ -85,7 +85,7 @@ def measure_elsewhere(
     """
     started, began_s = _now(), clock()
     facts = subject.read_facts()
-    accounts = [Account(facts, planning.share(options, workers, worker)) for worker in range(workers)]
+    accounts = [Account(facts, planning.share(options, workers, worker), subject.zones) for worker in range(workers)]
     records: list[list[Record]] = [[] for _ in range(workers)]
     told: dict[int, Progressed] = {}
     for worker, record in () if _nobody(facts) else send(facts):
@@ -179,9 +179,9 @@ def _conclude(
     if not measured and not _nobody(facts):
         raise TrafficError("Nothing was measured before the run was ended.")
     after, unread = _read_again(subject)
-    case = _case(subject, facts, after, together, options)
+    case = _case(subject, facts, after, together, options, started)
     apart = {
-        worker: _case(subject, facts, after, account, options)
+        worker: _case(subject, facts, after, account, options, started)
         for worker, account in enumerate(accounts)
         if len(accounts) > 1 and account.calibrated is not None
     }
@@ -200,6 +200,7 @@ def _conclude(
         recommendations=advice.recommend(case, diagnosis),
         seed=options.seed,
         notices=(*_notices(subject, facts, accounts, together, case), *unread),
+        proxy_signs=case.proxy_signs,
         vantages=tuple(
             VantageReport(worker=worker, vantage=one.vantage or subject.vantage, profiles=one.profiles)
             for worker, one in apart.items()
@@ -215,7 +216,7 @@ def _read_again(subject: Subject) -> tuple[Facts | None, tuple[str, ...]]:
         return None, (f"The cluster could not be asked again, so a change during the run would not be known: {error}",)
 
 
-def _case(subject: Subject, facts: Facts, after: Facts | None, account: Account, options: Options) -> rules.Case:
+def _case(subject: Subject, facts: Facts, after: Facts | None, account: Account, options: Options, started: str) -> rules.Case:
     profiles = account.settle()
     calibrated = account.calibrated
     vantage = _vantage(subject, account)
@@ -232,6 +233,9 @@ def _case(subject: Subject, facts: Facts, after: Facts | None, account: Account,
         profiles=profiles,
         tolerance=options.tolerance,
         alpha=options.alpha,
+        at_once=calibrated.at_once if calibrated else (),
+        proxy_signs=calibrated.proxy_signs if calibrated else (),
+        started=started,
         interrupted=account.partial and not _nobody(facts),
         tunnel=listener(subject.addresses[0]) if vantage.kind == "local" and subject.addresses else None,
     )
@@ -239,10 +243,9 @@ def _case(subject: Subject, facts: Facts, after: Facts | None, account: Account,
 
 def _vantage(subject: Subject, account: Account) -> Vantage:
     """Where an account's traffic started, with the zone that the cluster knows of its node."""
-    vantage = account.vantage or Vantage(kind="job")
+    vantage = account.place or Vantage(kind="job")
     local = account.calibrated.local if account.calibrated else None
-    zone = vantage.zone or subject.zones.get(vantage.node or "")
-    return replace(vantage, zone=zone, address=vantage.address or local)
+    return replace(vantage, address=vantage.address or local)
 
 
 def _place(case: rules.Case, worker: int) -> str:

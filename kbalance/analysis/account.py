@@ -1,8 +1,11 @@
 """One vantage point's records, added up."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import assert_never
 
 from kbalance.analysis import planning
+from kbalance.analysis.expectation import Expectation, expectation
 from kbalance.analysis.fold import ProfileFold
 from kbalance.model.observation import ConnectionObservation
 from kbalance.model.plan import Options, ProfilePlan
@@ -17,9 +20,12 @@ class Account:
 
     Args:
         options: this vantage point's own share of what the user asked for.
+        zones: node to zone.
     """
 
-    def __init__(self, facts: Facts, options: Options) -> None:
+    def __init__(self, facts: Facts, options: Options, zones: Mapping[str, str] | None = None) -> None:
+        self._facts = facts
+        self._zones = zones or {}
         self._names = tuple(e.name for e in facts.ready)
         self._learned = facts.source is FactsSource.ANSWERS
         self._options = options
@@ -58,6 +64,19 @@ class Account:
                 assert_never(record)
 
     @property
+    def expected(self) -> Expectation:
+        """Who is to be reached from here; all, where here is several places."""
+        return expectation(self._facts, self.place)
+
+    @property
+    def place(self) -> Vantage | None:
+        """The vantage point, with the zone of its node."""
+        vantage = self.vantage
+        if vantage is None or vantage.zone is not None:
+            return vantage
+        return replace(vantage, zone=self._zones.get(vantage.node or ""))
+
+    @property
     def certain(self) -> bool:
         """Whether more connections of the profile under way would not change the answer."""
         return self._open is not None and self._open.certain
@@ -83,7 +102,8 @@ class Account:
     def _fold(self, began: ProfileBegan) -> ProfileFold:
         plan = next(p for p in self._planned if p.profile is began.profile)
         alpha = planning.alpha_share(began.profile, self._options)
-        return ProfileFold(plan, self._names, tolerance=self._options.tolerance, alpha=alpha, learned=self._learned)
+        among = None if self._learned else self.expected.among
+        return ProfileFold(plan, self._names, tolerance=self._options.tolerance, alpha=alpha, among=among, learned=self._learned)
 
     def _close(self, stopped: Stop, duration_s: float) -> None:
         if self._open is not None:

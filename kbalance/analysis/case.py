@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from kbalance.analysis.expectation import Expectation, expectation
 from kbalance.model.plan import TrafficPlan
 from kbalance.model.report import IdentityReport, ProfileReport, Vantage
 from kbalance.model.target import Facts, Target
@@ -27,6 +28,11 @@ class Case:
     profiles: tuple[ProfileReport, ...] = ()
     tolerance: float = 1.5
     alpha: float = 0.01
+    at_once: tuple[str | None, ...] = ()
+    """Who answered requests that were sent at the same time, each on a fresh connection to the target."""
+    proxy_signs: tuple[str, ...] = ()
+    started: str = ""
+    """When the run began, RFC 3339 in UTC; empty: not known, so that nobody's age is."""
     tunnel: str | None = None
     """The command that leads from the target's address into a cluster; ``None``: none is known."""
     interrupted: bool = False
@@ -73,10 +79,25 @@ class Case:
         return frozenset(e.name for e in self.direct.endpoints if e.requests == e.failed > 0) if self.direct else frozenset()
 
     @property
+    def nothing_through(self) -> bool:
+        """Whether requests were sent to the target's address and nobody came back from there."""
+        return bool(self.through) and not any(came_back(p) for p in self.through)
+
+    @property
     def dialled(self) -> str | None:
         """The endpoint whose own address the target's is, so that nothing on the way chooses; ``None``: something does."""
         plans = self.plan.profiles if self.plan is not None else ()
         return next((p.endpoints[0] for p in plans if p.profile is not Profile.PER_ENDPOINT and p.endpoints), None)
+
+    @property
+    def expected(self) -> Expectation:
+        """Who is to be reached from here, by what the API says."""
+        return expectation(self.facts, self.vantage)
+
+    @property
+    def proxied(self) -> bool:
+        """Whether something on the way reads HTTP."""
+        return bool(self.proxy_signs) or any(p.several for p in self.through)
 
     @property
     def learned(self) -> bool:
@@ -110,8 +131,6 @@ def static_explanations(facts: Facts) -> tuple[str, ...]:
             found.append(f"sessionAffinity: {service.session_affinity}")
         if service.internal_traffic_policy != "Cluster":
             found.append(f"internalTrafficPolicy: {service.internal_traffic_policy}")
-        if service.external_traffic_policy not in (None, "Cluster"):
-            found.append(f"externalTrafficPolicy: {service.external_traffic_policy}")
         if service.traffic_distribution is not None:
             found.append(f"trafficDistribution: {service.traffic_distribution}")
         if service.cluster_ip == "None":
@@ -121,16 +140,49 @@ def static_explanations(facts: Facts) -> tuple[str, ...]:
     return tuple(found)
 
 
-def ruled_out(facts: Facts) -> str:
-    """What the facts speak against, or that nobody could ask."""
+def unexplained(case: Case) -> tuple[str, ...]:
+    """Settings that may rightly make some endpoints get more or nothing, beyond what is expected from here because of them."""
+    found = static_explanations(case.facts)
+    place_known = case.vantage is not None and case.vantage.node is not None
+    if not place_known or not _as_expected(case):
+        return found
+    return tuple(f for f in found if f.startswith(("sessionAffinity", "clusterIP")))
+
+
+def _as_expected(case: Case) -> bool:
+    """Whether connections kept to the endpoints that the settings say."""
+    among = set(case.expected.among)
+    return all(met(p) <= among for p in case.through)
+
+
+def choosing(case: Case) -> ProfileReport | None:
+    """The profile that shows best what chooses the endpoint: the one with most connections."""
+    return case.fresh or case.pooled or case.single
+
+
+def met(report: ProfileReport) -> set[str]:
+    """Who got a connection."""
+    return {load.name for load in report.endpoints if load.connections}
+
+
+def stranded(case: Case) -> str | None:
+    """The client's node, where a local policy leaves it no endpoint; ``None``: it has one, or that is not known."""
+    service, node = case.facts.service, case.vantage.node if case.vantage is not None else None
+    if service is None or service.internal_traffic_policy != "Local" or node is None or not case.n:
+        return None
+    known = all(e.node is not None for e in case.facts.ready)
+    return node if known and all(e.node != node for e in case.facts.ready) else None
+
+
+def settings(facts: Facts) -> tuple[str, ...]:
+    """What the API says that matters to a finding which no setting explains; nothing where nothing is set."""
     if facts.service is None:
         return (
             "The Service's settings are not known for this target, so session affinity, local traffic policy and topology hints "
-            "could not be ruled out."
+            "could not be ruled out.",
         )
-    if found := static_explanations(facts):
-        return f"Set for this Service: {', '.join(found)}."
-    return "Ruled out by the API: session affinity, local traffic policies, trafficDistribution, topology hints."
+    found = static_explanations(facts)
+    return (f"Set for this Service: {', '.join(found)}.",) if found else ()
 
 
 def fair_fresh(case: Case) -> bool:

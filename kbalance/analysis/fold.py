@@ -2,9 +2,11 @@
 
 import math
 from collections import Counter
+from dataclasses import replace
 
+from kbalance.analysis.draws import Draws
 from kbalance.analysis.planning import planned_connections
-from kbalance.analysis.statistics import DrawTest, TurnTest, draws_to_tell, e_value, expected_busiest, filled, finite
+from kbalance.analysis.statistics import expected_busiest
 from kbalance.model.histogram import Histogram, bucket, quantile_us, upper_us
 from kbalance.model.observation import Answers, ConnectionObservation
 from kbalance.model.plan import ProfilePlan
@@ -26,19 +28,16 @@ LEAST_ATTRIBUTED = 1 / 3
 them still are."""
 
 
-LOOK_ALWAYS, LOOK_EVERY = 64, 16
-"""The e-value is looked at after each of the first draws and then at every so many: a look costs as much as a draw."""
-
-
 class ProfileFold:
     """Adds up the observations of one profile and settles them into its report.
 
-    A connection that was answered by exactly one endpoint is a draw. Connections that failed or gave no identity are lost draws:
-    they are counted for whoever has fewest when the evidence is weighed, so that they can hide a bias but never make one.
-    Connections that were cut off when the run stopped are neither: they are the last ones opened, whoever they went to.
+    A connection that was answered by exactly one endpoint is a draw (see `Draws`). Connections that failed or gave no identity
+    are lost draws. Connections that were cut off when the run stopped are neither: they are the last ones opened, whoever they
+    went to.
 
     Args:
         endpoints: Names of the endpoints that should get traffic. Empty: learned from the answers, how many there are is unknown.
+        among: those that are to be reached from here; ``None``: all.
         tolerance: Busiest load over the fair share that is still called even.
         alpha: Chance of a false alarm left to this profile.
         learned: Whether `endpoints` itself was only learned from answers, so that there may be more.
@@ -51,23 +50,19 @@ class ProfileFold:
         *,
         tolerance: float,
         alpha: float,
+        among: tuple[str, ...] | None = None,
         learned: bool = False,
         protocol: str = "http1",
     ) -> None:
         self._plan = plan
         self._tolerance = tolerance
-        self._alpha = alpha
         self._learned = learned or not endpoints
         self._protocol = protocol
         self._direct = plan.profile is Profile.PER_ENDPOINT
         self._loads = {name: _Load() for name in endpoints}
-        self._index = {name: i for i, name in enumerate(endpoints)}
         self._unknown: Counter[str] = Counter()
         self._unidentified = 0
-        self._draws, self._turns = DrawTest(len(endpoints)), TurnTest(len(endpoints))
-        self._drawn = [0] * len(endpoints)
-        self._peak = 0.0
-        self._lost = self._several = 0
+        self._draws = Draws(endpoints, among, tolerance=tolerance, alpha=alpha)
         self._opened = self._not_opened = self._closed_by_server = 0
         self._answered = self._errors = self._unanswered = self._abandoned = self._retried = 0
         self._per_connection: Counter[int] = Counter()
@@ -99,10 +94,8 @@ class ProfileFold:
     @property
     def certain(self) -> bool:
         """Whether more fresh connections would not change the answer."""
-        enough = self._plan.enough_connections
-        if self._plan.profile is not Profile.SHORT_LIVED or not enough:
-            return False
-        return self._peak >= -math.log(self._alpha) or self._draws.draws >= enough
+        asked = self._plan.profile is Profile.SHORT_LIVED and self._plan.enough_connections > 0
+        return asked and self._draws.settled
 
     @property
     def seen(self) -> tuple[str, ...]:
@@ -138,7 +131,7 @@ class ProfileFold:
             spread=self._spread(loads),
             placement=placement,
             evidence=evidence,
-            several=self._several,
+            several=self._draws.several,
             connect_ms=_latency(self._connects),
             failures=self._settled_failures(),
             server_lifetime=self._lifetimes.settle(),
@@ -177,20 +170,11 @@ class ProfileFold:
                 self._unknown[answers.who] += answers.requests
                 self._add_statuses(answers.who, answers)
         if known == 1 and not strangers:
-            self._draw(self._index[name])
+            self._draws.add(name)
         elif known + strangers == 0:
-            self._lost += bool(observation.unanswered or observation.answers)
+            self._draws.lost += bool(observation.unanswered or observation.answers)
         elif known + strangers > 1:
-            self._several += 1
-
-    def _draw(self, index: int) -> None:
-        self._drawn[index] += 1
-        self._draws.add(index)
-        self._turns.add(index)
-        # What was settled stays settled, whatever the connections still under way bring: the test holds at every look.
-        draws = self._draws.draws
-        if not self._lost and (draws < LOOK_ALWAYS or draws % LOOK_EVERY == 0):
-            self._peak = max(self._peak, self._draws.log_e_value)
+            self._draws.several += 1
 
     def _add_answers(self, load: "_Load", name: str, answers: Answers) -> None:
         load.requests += answers.requests
@@ -213,21 +197,27 @@ class ProfileFold:
             self._details.setdefault(key, detail)
 
     def _load(self, name: str) -> "_Load":
-        """The load of an endpoint; a new one begins the tests anew, since their null has one endpoint more from now on."""
+        """The load of an endpoint; a new one belongs to the tests from now on."""
         load = self._loads.get(name)
         if load is None:
             load = self._loads[name] = _Load()
-            self._index[name] = len(self._index)
-            self._drawn.append(0)
-            self._draws, self._turns = DrawTest(len(self._loads)), TurnTest(len(self._loads))
-            self._peak = 0.0
+            self._draws.learn(name)
         return load
 
     def _settled_loads(self) -> tuple[EndpointLoad, ...]:
         """One load per endpoint, in the order of the facts, or sorted by name where they were learned."""
         total = sum(load.requests for load in self._loads.values())
         names = sorted(self._loads) if self._learned else list(self._loads)
-        return tuple(self._loads[name].settle(name, total) for name in names)
+        bounds = {} if self._direct else self._draws.bounds()
+        return tuple(
+            replace(
+                self._loads[name].settle(name, total),
+                expected_share=None if self._direct else self._draws.expected_share(name),
+                chance_low=bounds[name][0] if bounds else None,
+                chance_high=bounds[name][1] if bounds else None,
+            )
+            for name in names
+        )
 
     def _settled_failures(self) -> tuple[FailureCount, ...]:
         """Most frequent first."""
@@ -261,28 +251,7 @@ class ProfileFold:
         """What chose the endpoint, and what that stands on; nothing is inferred from connections that we directed ourselves."""
         if self._direct:
             return Placement.UNKNOWN, Evidence(e_value=None, connections=0, enough=False)
-        n, draws = len(self._loads), sum(self._drawn)
-        tested = n > 1 and draws > 0 and not self._several
-        evidence = Evidence(
-            e_value=max(e_value(filled(self._drawn, self._lost)), finite(self._peak)) if tested else None,
-            connections=draws,
-            enough=n > 1 and draws >= (self._plan.enough_connections or draws_to_tell(n, self._tolerance, self._alpha)),
-        )
-        return self._placement(evidence), evidence
-
-    def _placement(self, evidence: Evidence) -> Placement:
-        if self._several:
-            return Placement.PER_REQUEST
-        if evidence.e_value is None:
-            return Placement.UNKNOWN
-        if evidence.e_value >= 1 / self._alpha:
-            alone = max(self._drawn) == evidence.connections and not self._unknown
-            return Placement.FIXED if alone else Placement.BIASED
-        if self._turns.e_value >= 1 / self._alpha:
-            return Placement.EVEN
-        # A bias that only the lost connections could make up for is neither shown nor excluded.
-        open_to_doubt = e_value(self._drawn) >= 1 / self._alpha
-        return Placement.RANDOM if evidence.enough and not open_to_doubt else Placement.UNKNOWN
+        return self._draws.inferred(strangers=bool(self._unknown))
 
     def _busiest(self, loads: tuple[EndpointLoad, ...]) -> float | None:
         total = sum(load.requests for load in loads)
@@ -294,8 +263,9 @@ class ProfileFold:
         if self._direct or not loads or (self._learned and len(loads) == 1):
             return None
         requests = sum(load.requests for load in loads)
-        draws = requests if placement is Placement.PER_REQUEST else sum(self._drawn)
-        return expected_busiest(draws, len(loads)) if draws else None
+        draws = requests if placement is Placement.PER_REQUEST else self._draws.total
+        among = len(loads) if self._learned else self._draws.among
+        return expected_busiest(draws, among) * len(loads) / among if draws else None
 
     def _spread(self, loads: tuple[EndpointLoad, ...]) -> Spread:
         busiest = self._busiest(loads)

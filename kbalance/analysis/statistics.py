@@ -14,12 +14,28 @@ Less puts the weight on extreme choosers (0.5 finds one that never varies a draw
 seven draws later). Mild bias is the job of the part for a doubled endpoint, so this one can stay flat.
 """
 
-DIRICHLET, DOUBLED, UNSEEN = 0.4, 0.4, 0.2
-"""Shares of the three parts of the mixture. A part with share w costs the factor 1/w when it is the right one, which is a few
-draws; the unseen part grows by a constant factor each draw and can afford the smallest share."""
+DIRICHLET, DOUBLED, UNSEEN, STARVED = 0.4, 0.3, 0.15, 0.15
+"""Shares of the parts of the mixture. A part with share w costs the factor 1/w when it is the right one, which is a few draws;
+the last two grow fast and can afford the smaller shares."""
+
+LITTLE = 0.2
+"""Weight of the endpoint in the starved part."""
+
+DOUBLE, QUARTER = 2.0, 0.25
+"""Weights of one endpoint, the others having 1, that a run excludes before it stops early for evenness."""
+
+SELDOM = 0.1
+"""Weight of an endpoint, the others having 1, that must be told from one that is never chosen."""
+
+MISTAKEN = 0.01
+"""Chance of taking seldom for never, and mostly for always."""
 
 MISSED = 0.05
-"""Chance of missing an endpoint of double weight that a plan accepts."""
+"""Chance of missing an endpoint of double weight that a run accepts."""
+
+MISSED_EARLY, MISSED_AT_END = 0.03, 0.02
+"""Its parts: of stopping early for evenness though an endpoint has double weight, and of the plan's end finding no bias. More for
+the early stop makes a fair run hardly shorter, and moves the plan's end away."""
 
 MOST_DRAWS = 1_000_000
 """Beyond this many draws the question is given up as not answerable by experiment."""
@@ -39,7 +55,7 @@ def e_value(counts: Sequence[int], concentration: float = CONCENTRATION) -> floa
         + sum(math.lgamma(concentration + c) - math.lgamma(concentration) for c in counts)
         + draws * math.log(n)
     )
-    return finite(_mixture(n, draws, dirichlet, _log_sum_of_powers(counts), sum(c == 0 for c in counts)))
+    return finite(_mixture(counts, draws, dirichlet, _log_sum_of_powers(counts, _LOG_2)))
 
 
 class DrawTest:
@@ -51,14 +67,15 @@ class DrawTest:
     - Dirichlet(a, ..., a): any chooser at all; finds one that never varies within about ten draws. B(a + c) / B(a) * n^N.
     - one endpoint has double weight, 1/n each: (n / (n + 1))^N * mean of 2^c.
     - one endpoint is never drawn, 1/n each: (n / (n - 1))^N * (endpoints not seen yet) / n.
+    - one endpoint has little weight w, 1/n each: (n / (n - 1 + w))^N * mean of w^c.
 
-    The last two are causes that this program names. For ten endpoints they halve the draws that the Dirichlet part alone needs
+    The last three are causes that this program names. For ten endpoints they halve the draws that the Dirichlet part alone needs
     (simulated, alpha 0.5 %: unseen 88 against 162, doubled 274 against 661).
 
     Source: Lindon and Malek 2022, "Anytime-valid inference for multinomial count data", section 3, for the Dirichlet part.
     """
 
-    __slots__ = ("_concentration", "_counts", "_dirichlet", "_draws", "_powers", "_unseen")
+    __slots__ = ("_concentration", "_counts", "_dirichlet", "_draws", "_powers")
 
     def __init__(self, n: int, concentration: float = CONCENTRATION) -> None:
         self._concentration = concentration
@@ -66,14 +83,12 @@ class DrawTest:
         self._draws = 0
         self._dirichlet = 0.0
         self._powers = math.log(n) if n else 0.0
-        self._unseen = n
 
     def add(self, i: int) -> None:
         """Counts one connection for the endpoint of this index."""
         c, n, a = self._counts[i], len(self._counts), self._concentration
         self._dirichlet += math.log(n * (a + c) / (n * a + self._draws))
         self._powers += math.log1p(math.exp(c * _LOG_2 - self._powers))
-        self._unseen -= c == 0
         self._counts[i] = c + 1
         self._draws += 1
 
@@ -90,8 +105,7 @@ class DrawTest:
     @property
     def log_e_value(self) -> float:
         """Natural logarithm of the e-value."""
-        n = len(self._counts)
-        return _mixture(n, self._draws, self._dirichlet, self._powers, self._unseen) if n > 1 else 0.0
+        return _mixture(self._counts, self._draws, self._dirichlet, self._powers) if len(self._counts) > 1 else 0.0
 
     @property
     def e_value(self) -> float:
@@ -136,6 +150,75 @@ class TurnTest:
         return finite(self._log_e)
 
 
+def log_against_uneven(counts: Sequence[int], lost: int = 0) -> float:
+    """Natural logarithm of the evidence against "some endpoint has double the others' weight or more, or a quarter or less".
+
+    For each endpoint the likelihood of a fair draw over that of its weight w, the others' being 1: ((n - 1 + w) / n)^N / w^c.
+    Where its chance really is as far from fair as w makes it, or further, and whatever those of the others, this is a
+    supermartingale that starts at 1, so it ever reaches 1/m with probability m at most (Ville's inequality), at every look. The
+    smallest of all counts, that is the busiest endpoint's for double weight and the least busy one's for a quarter, for one of
+    them must be the one. Lost draws count for the busiest.
+    """
+    n, draws = len(counts), sum(counts)
+    if n < 2:
+        return 0.0
+    double = (draws + lost) * math.log((n - 1 + DOUBLE) / n) - (max(counts) + lost) * math.log(DOUBLE)
+    quarter = draws * math.log((n - 1 + QUARTER) / n) - min(counts) * math.log(QUARTER)
+    return min(double, quarter)
+
+
+def chance_bounds(counts: Sequence[int], coverage: float) -> tuple[tuple[float, float], ...]:
+    """Bounds of each endpoint's chance of being drawn, lower and upper, that are all right at every look with this probability.
+
+    Each is the set of chances p that a beta-binomial mixture does not reject, that is for which
+    B(a + c, b + N - c) / B(a, b) / p^c / (1 - p)^(N - c) stays below n / (1 - coverage). With a : b = 1 : n - 1 the mixture has
+    its mean at a fair draw; the n is Boole's, for all endpoints at once.
+
+    Source: Robbins 1970, "Statistical methods related to the law of the iterated logarithm" (mixture confidence sequences).
+    """
+    n, draws = len(counts), sum(counts)
+    if n < 2 or not draws:
+        return ((0.0, 1.0),) * n
+    a, b = 1.0, n - 1.0
+    limit = math.log(n / (1 - coverage))
+    known: dict[int, tuple[float, float]] = {}
+
+    def excluded(p: float, c: int, mixture: float) -> bool:
+        hits = c * math.log(p) if c else 0.0
+        return mixture - hits - ((draws - c) * math.log1p(-p) if c < draws else 0.0) >= limit
+
+    def edge(inside: float, outside: float, c: int, mixture: float) -> float:
+        for _ in range(30):
+            middle = (inside + outside) / 2
+            inside, outside = (inside, middle) if excluded(middle, c, mixture) else (middle, outside)
+        return outside
+
+    for c in set(counts):
+        mixture = _log_beta(a + c, b + draws - c) - _log_beta(a, b)
+        share = min(max(c / draws, 1e-9), 1 - 1e-9)
+        known[c] = (
+            0.0 if c == 0 else edge(share, 1e-12, c, mixture),
+            1.0 if c == draws else edge(share, 1 - 1e-12, c, mixture),
+        )
+    return tuple(known[c] for c in counts)
+
+
+def sticking(counts: Sequence[int], repeats: int) -> float:
+    """How many standard deviations more often than by luck a draw met the endpoint of the draw before it.
+
+    Given the counts, every order is equally likely where draws are independent, however biased. `repeats` then has the mean
+    sum c (c - 1) / N, and the variance of the number of runs (Barton and David 1957, "Multiple runs"); normal for large N.
+    """
+    draws = sum(counts)
+    squares = sum(c * c for c in counts)
+    if draws < 3 or squares == draws * draws:
+        return 0.0
+    cubes = sum(c**3 for c in counts)
+    mean = (squares - draws) / draws
+    variance = (squares * (squares + draws * (draws + 1)) - 2 * draws * cubes - draws**3) / (draws**2 * (draws - 1))
+    return (repeats - mean) / math.sqrt(variance) if variance > 0 else 0.0
+
+
 def filled(counts: Sequence[int], lost: int) -> tuple[int, ...]:
     """The counts after giving lost draws, one each, to whoever has fewest.
 
@@ -159,14 +242,14 @@ def draws_to_tell(n: int, tolerance: float, alpha: float) -> int:
     """Connections after which a fair draw among n endpoints can be told from an unfair one; 0 for fewer than two endpoints.
 
     With so many, a fair chooser's busiest endpoint is above the tolerance with probability below alpha / 10, which leaves nearly
-    all of alpha to the e-value, and an endpoint of double weight escapes the e-value at 1/alpha with probability below 5 %. Both
+    all of alpha to the e-value, and an endpoint of double weight escapes the e-value at 1/alpha with probability below 2 %. Both
     are bounds (Boole's inequality over endpoints; the doubled part of the mixture alone, at the last look alone): the true rates
-    are lower (simulated, 40,000 runs each of 2 to 20 endpoints at alpha 0.5 %: false alarms 0.33 to 0.44 %, misses 1.1 to 2.9 %).
+    are lower.
     """
     if n < 2:
         return 0
     looks_even = _smallest(lambda draws: _chance_above(n, draws, tolerance) < alpha / 10)
-    finds_doubled = _smallest(lambda draws: _chance_missed(n, draws, alpha) < MISSED)
+    finds_doubled = _smallest(lambda draws: _chance_missed(n, draws, alpha) < MISSED_AT_END)
     return max(looks_even, finds_doubled)
 
 
@@ -192,9 +275,17 @@ def expected_busiest(connections: int, n: int) -> float:
     return mean * n / connections
 
 
-def chance_unseen(connections: int, n: int) -> float:
-    """At most this is the probability that a fair draw leaves out some endpoint of n (Boole's inequality)."""
-    return min(1.0, n * (1 - 1 / n) ** connections)
+def draws_to_miss(n: int) -> int:
+    """Connections that meet an endpoint of a tenth of the others' weight with 99 %: one that they leave out is never chosen.
+
+    A fair draw that is refused because of an unseen endpoint is far from telling never from seldom.
+    """
+    return math.ceil(math.log(MISTAKEN) / math.log(1 - SELDOM / (n - 1 + SELDOM))) if n > 1 else 0
+
+
+def draws_to_fix() -> int:
+    """Connections of which one at least goes elsewhere with 99 % where one endpoint gets nine tenths of them."""
+    return math.ceil(math.log(MISTAKEN) / math.log(0.9))
 
 
 def finite(log_e_value: float) -> float:
@@ -205,22 +296,29 @@ def finite(log_e_value: float) -> float:
 _LOG_2 = math.log(2)
 
 
-def _mixture(n: int, draws: int, dirichlet: float, powers: float, unseen: int) -> float:
+def _log_beta(a: float, b: float) -> float:
+    return math.lgamma(a) + math.lgamma(b) - math.lgamma(a + b)
+
+
+def _mixture(counts: Sequence[int], draws: int, dirichlet: float, powers: float) -> float:
     """Logarithm of the e-value from the logarithms of its parts."""
+    n = len(counts)
+    little = _log_sum_of_powers(counts, math.log(LITTLE))
     parts = [
         math.log(DIRICHLET) + dirichlet,
         math.log(DOUBLED) + draws * math.log(n / (n + 1)) + powers - math.log(n),
+        math.log(STARVED) + draws * math.log(n / (n - 1 + LITTLE)) + little - math.log(n),
     ]
-    if unseen:
+    if unseen := counts.count(0):
         parts.append(math.log(UNSEEN) + draws * math.log(n / (n - 1)) + math.log(unseen / n))
     top = max(parts)
     return top + math.log(sum(math.exp(part - top) for part in parts))
 
 
-def _log_sum_of_powers(counts: Sequence[int]) -> float:
-    """Logarithm of the sum of 2^c."""
-    top = max(counts)
-    return top * _LOG_2 + math.log(sum(math.exp((c - top) * _LOG_2) for c in counts))
+def _log_sum_of_powers(counts: Sequence[int], log_base: float) -> float:
+    """Logarithm of the sum of base^c."""
+    top = max(counts) if log_base > 0 else min(counts)
+    return top * log_base + math.log(sum(math.exp((c - top) * log_base) for c in counts))
 
 
 def _smallest(holds: Callable[[int], bool]) -> int:

@@ -171,6 +171,7 @@ def _mission(
             workers=given["workers"] or 1,
             tls_name=tls_name(target, options.host) if tls else None,
             insecure=given["insecure"],
+            zones=found.zones if any(e.hints for e in found.facts.endpoints) else {},
         ),
         files=_files(given) if tls else {},
         placement=Placement(

@@ -29,6 +29,10 @@ class Calibrated:
     """Of the answers it was looked for in, each once, sorted."""
     local: str | None
     """This side's address."""
+    at_once: tuple[str | None, ...] = ()
+    """Who answered requests that were sent at the same time on fresh connections to the target, one each."""
+    proxy_signs: tuple[str, ...] = ()
+    """As in `Report`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

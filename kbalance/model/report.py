@@ -142,14 +142,16 @@ class Evidence:
     """Draws, that is connections that were attributed to one endpoint."""
     enough: bool
     """Whether so many draws would have shown a bias of the size that the plan looks for."""
-    against_double: float | None = None
-    """E-value against "some endpoint is drawn at twice the weight of the others, or more"."""
+    against_uneven: float | None = None
+    """E-value against "some endpoint has double the weight of the others or more, or a quarter or less"."""
     more: int | None = None
     """Connections that would still have to be drawn to settle it at most; 0: it is settled, ``None``: there is no question."""
     alpha: float | None = None
     """This profile's part of the run's chance of a false alarm."""
     coverage: float | None = None
     """Of the bounds `chance_low` and `chance_high`."""
+    sticking: float | None = None
+    """Standard deviations by which connections met the endpoint of the one before more often than independent draws do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,7 @@
 """A few answers kept whole, so that identity can be found in them before the profiles count anything."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kbalance.analysis.identity import Sample
 from kbalance.model.plan import Lifetime, ProfilePlan, RequestSpec
@@ -47,6 +47,7 @@ class Sampler:
     ) -> None:
         self._session = session
         self._endpoints = list(endpoints[:SAMPLED_ENDPOINTS])
+        self._through = target
         self._target = None if endpoints else target
         self._rate = rate
         self._concurrency = concurrency
@@ -60,6 +61,24 @@ class Sampler:
     def connections(self) -> int:
         """New connections that asking once takes."""
         return BLIND_CONNECTIONS if self._target else ROUNDS * len(self._endpoints)
+
+    @property
+    def burst(self) -> int:
+        """New connections that `at_once` takes; none where the target was asked already."""
+        return 0 if self._target else self._concurrency
+
+    def at_once(self, request: RequestSpec) -> tuple[Sample, ...]:
+        """What the target answers to as many requests at the same time as are allowed, each on a connection of its own.
+
+        A balancer that goes by the client's address leads them all to one endpoint. A proxy that keeps connections of its own
+        needs several of them now, though it makes do with one for requests that come one by one.
+        """
+        samples: list[Sample] = []
+        if self.burst:
+            plan = self._profile(Profile.SHORT_LIVED, self.burst, [self._through], Lifetime(requests=1))
+            plan = replace(plan, slots=self.burst, concurrency=self.burst, rate=None, endpoints=())
+            self._run(plan, request, 0, samples, [])
+        return tuple(samples)
 
     def ask(self, request: RequestSpec) -> Sampling:
         """A few answers from everybody."""

@@ -33,15 +33,16 @@ def main(folder: str, secrets: str) -> None:
         writer.tell(record)
         sys.stdout.flush()
 
-    write(Started(vantage=Vantage(kind="job", node=os.environ.get("NODE_NAME"), address=os.environ.get("POD_IP"))))
+    here = Started(vantage=Vantage(kind="job", node=os.environ.get("NODE_NAME"), address=os.environ.get("POD_IP")))
+    write(here)
     held = {path.name: path.read_bytes() for path in Path(secrets).glob("*") if path.is_file()}
     try:
-        _measure(unpack((Path(folder) / "order.json").read_bytes(), held), secrets, held, write)
+        _measure(unpack((Path(folder) / "order.json").read_bytes(), held), secrets, held, here, write)
     except KbalanceError as error:
         write(GaveUp(kind=type(error).__name__, message=str(error)))
 
 
-def _measure(order: Order, secrets: str, held: dict[str, bytes], write: _Write) -> None:
+def _measure(order: Order, secrets: str, held: dict[str, bytes], here: Started, write: _Write) -> None:
     worker = int(os.environ.get("JOB_COMPLETION_INDEX", "0"))
     options = planning.share(order.options, order.workers, worker)
     session = Session(
@@ -53,7 +54,8 @@ def _measure(order: Order, secrets: str, held: dict[str, bytes], write: _Write) 
     )
     # As process 1 of its Pod, it would not hear of SIGTERM at all without a handler.
     signal.signal(signal.SIGTERM, lambda number, frame: session.interrupt())
-    account = Account(order.facts, options)
+    account = Account(order.facts, options, order.zones)
+    account.add(here)
     due_s = 0.0
 
     def tell(record: Record) -> None:

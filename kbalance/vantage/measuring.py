@@ -1,10 +1,11 @@
 """Facts -> identity -> plan -> traffic: what is measured from one place, told record by record."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from random import Random
 
 from kbalance.analysis import identity, planning
+from kbalance.analysis.proxies import proxy_signs
 from kbalance.errors import TargetError, TrafficError
 from kbalance.model.plan import Options, ProfilePlan, TrafficPlan
 from kbalance.model.record import Calibrated, Ended, ProfileBegan, ProfileEnded, Progressed, Record
@@ -88,6 +89,7 @@ class _Found:
     identifier: identity.Identifier | None
     largest: int
     """Bytes of the largest body among the answers."""
+    samples: tuple[identity.Sample, ...]
 
 
 class _Calibrating:
@@ -108,15 +110,27 @@ class _Calibrating:
         paths = identity.paths_to_try(task.target, task.options.method)
         for path in paths:
             self._tell(Progressed(what="identity", done=self._sampler.requests, planned=0))
-            found = self._try(path, reserved=self._sampler.connections * len(paths))
+            found = self._try(path, reserved=self._sampler.connections * len(paths) + self._sampler.burst)
             tried.append(found)
             contradicted = any(map(identity.contradicts, found.record.identity.rejected))
             if found.identifier is not None or contradicted or not found.record.statuses:
                 break
         found = tried[-1] if tried[-1].identifier is not None or contradicted else tried[0]
         _check_download(found.record.plan, found.largest)
+        through = self._sampler.at_once(found.record.plan.request) if found.identifier is not None else ()
         asked = replace(found.record.identity, requests=self._sampler.requests, connections=self._sampler.opened)
-        return replace(found, record=replace(found.record, identity=asked))
+        return replace(found, record=replace(self._told_through(found, through), identity=asked))
+
+    def _told_through(self, found: "_Found", through: Sequence[identity.Sample]) -> Calibrated:
+        """The record with what the target's own answers tell beyond who gave them."""
+        identifier = found.identifier
+        if identifier is None:
+            return found.record
+        return replace(
+            found.record,
+            at_once=tuple(identifier(sample.raw(identifier.part)) for sample in through),
+            proxy_signs=proxy_signs([s.head for s in found.samples if s.endpoint], [s.head for s in through]),
+        )
 
     def _try(self, path: str, reserved: int) -> _Found:
         task = self._task
@@ -134,7 +148,7 @@ class _Calibrating:
             statuses=tuple(sorted({sample.status for sample in sampling.samples})),
             local=sampling.samples[0].local if sampling.samples else None,
         )
-        return _Found(record=record, identifier=calibration.identifier, largest=sampling.largest)
+        return _Found(record=record, identifier=calibration.identifier, largest=sampling.largest, samples=sampling.samples)
 
     def _report(self, calibration: identity.Calibration, path: str) -> IdentityReport:
         return IdentityReport(

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from kbalance.model.codec import decode, encode
 from kbalance.model.plan import Options
@@ -23,6 +23,8 @@ class Order:
     tls_name: str | None = None
     """The name that is verified; ``None``: the target speaks plain HTTP."""
     insecure: bool = False
+    zones: Mapping[str, str] = field(default_factory=dict)
+    """Node to zone; empty where no endpoint has a hint, so that zones do not matter."""
 
 
 def pack(order: Order) -> tuple[bytes, dict[str, bytes]]:

@@ -8,6 +8,7 @@ from kbalance.analysis.rules import NOT_MEASURED, RULES, Role, Rule, diagnose
 from kbalance.model.report import Finding, IdentityReport, ProfileReport, Vantage
 from kbalance.model.target import Address, Facts, ServiceFacts, Target
 from kbalance.model.words import Closer, Confidence, FactsSource, Failure, PoolPolicy, Profile, Severity, Stop, TargetKind
+from tests.analysis import scenarios
 from tests.builders import (
     PODS,
     SERVICE,
@@ -294,6 +295,8 @@ SCENARIOS: dict[str, tuple[tuple[str, Callable[[], Case], Confidence | None], ..
 }
 """By cause: what is the case, and how sure the rule then is."""
 
+EVERY = {cause: (*SCENARIOS.get(cause, ()), *scenarios.SCENARIOS.get(cause, ())) for cause in SCENARIOS | scenarios.SCENARIOS}
+
 
 def _url(host: str = "198.18.1.10", path: str = "/") -> Target:
     return replace(TARGET, kind=TargetKind.URL, host=host, path=path)
@@ -346,15 +349,15 @@ def _closed_once() -> ProfileReport:
 
 @pytest.mark.parametrize(
     ("cause", "make", "expected"),
-    [pytest.param(cause, make, sure, id=f"{cause}: {what}") for cause, rows in SCENARIOS.items() for what, make, sure in rows],
+    [pytest.param(cause, make, sure, id=f"{cause}: {what}") for cause, rows in EVERY.items() for what, make, sure in rows],
 )
 def test_rule(cause: str, make: Callable[[], Case], expected: Confidence | None) -> None:
     assert sureness(cause, make()) == expected
 
 
 def test_every_rule_has_at_least_three_scenarios() -> None:
-    assert {r.id for r in RULES} == set(SCENARIOS)
-    assert [cause for cause, rows in SCENARIOS.items() if len(rows) < 3] == []
+    assert {r.id for r in RULES} == set(EVERY)
+    assert [cause for cause, rows in EVERY.items() if len(rows) < 3] == []
 
 
 def test_ids_are_unique_and_texts_are_there() -> None:
@@ -364,7 +367,7 @@ def test_ids_are_unique_and_texts_are_there() -> None:
     assert [r.id for r in RULES if r.role is Role.FALLBACK][-1] == "inconclusive"
 
 
-@pytest.mark.parametrize("make", [row[1] for rows in SCENARIOS.values() for row in rows])
+@pytest.mark.parametrize("make", [row[1] for rows in EVERY.values() for row in rows])
 def test_every_finding_is_a_sentence_with_evidence(make: Callable[[], Case]) -> None:
     diagnosis = diagnose(make())
 
@@ -428,8 +431,8 @@ def test_the_lead_is_repeated_in_the_diagnosis() -> None:
             summary="Each connection stays on one endpoint, so clients that keep connections load endpoints unevenly.",
             evidence=(
                 "single: 100 requests on 1 connection, all answered by web-0 of 3 endpoints.",
-                "short-lived: 304 fresh connections reached 3 of 3 endpoints; nothing speaks against a fair draw.",
-                "Ruled out by the API: session affinity, local traffic policies, trafficDistribution, topology hints.",
+                "short-lived: 304 fresh connections reached 3 of 3 endpoints; nothing speaks against a fair draw, and none has "
+                "double the weight of the others or a quarter.",
             ),
         ),
     )
@@ -548,3 +551,30 @@ def test_failures_are_told_in_words() -> None:
     report = settled([reset, *(connection(answers(n, 20), endpoint=n) for n in PODS[1:])], profile_plan(Profile.PER_ENDPOINT))
 
     assert diagnose(case(report)).summary == "Ready but failing when asked directly: web-0 (connection reset)."
+
+
+@pytest.mark.parametrize("make", [row[1] for rows in EVERY.values() for row in rows])
+def test_nothing_speaks_against_what_is_found(make: Callable[[], Case]) -> None:
+    made = make()
+
+    both = [r.id for r in RULES if r.check(made) is not None and r.excluded(made) is not None]
+
+    assert both == []
+    assert all(one.because.endswith(".") for one in diagnose(made).ruled_out)
+
+
+def test_a_whole_run_rules_out_what_was_looked_for() -> None:
+    diagnosis = diagnose(case(single(), pooled(), fresh(), direct()))
+
+    assert {one.cause: one.because for one in diagnosis.ruled_out}["session-affinity"] == "sessionAffinity is None."
+    assert {r.id for r in RULES} - {one.cause for one in diagnosis.ruled_out} == {
+        "connection-pinning",
+        "healthy",
+        "inconclusive",
+        "invalid-measurement",
+        "mixed-versions",
+        "no-endpoints",
+        "small-sample",
+        "stale-membership",
+        "uneven-work",
+    }

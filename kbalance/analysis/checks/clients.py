@@ -1,14 +1,18 @@
 """What clients that hold connections make of a path that shares out fresh ones fairly."""
 
-from kbalance.analysis.case import Case, Conclusion, fair_fresh, held, ruled_out, spreading_fresh, static_explanations
+from kbalance.analysis.case import Case, Conclusion, fair_fresh, held, settings, spreading_fresh, static_explanations
 from kbalance.analysis.statistics import expected_busiest
 from kbalance.analysis.wording import count, odds, times
 from kbalance.model.report import ProfileReport
+from kbalance.model.target import ServiceFacts
 from kbalance.model.words import Confidence, Placement, PoolPolicy, Spread
 
 CROWDED = 2.0
 """Requests on the fullest connection over the pool's mean, from which on the pool's order and not the draw makes the load uneven:
 below, the draw of a few connections already does more."""
+
+HTTP2_PROTOCOLS = frozenset(("kubernetes.io/h2c", "h2c", "http2", "h2", "grpc", "grpc-web"))
+HTTP2_NAMES = frozenset(("grpc", "grpcs", "http2", "h2c", "h2"))
 
 CROWDED_REQUESTS = 5
 """And so many requests more than the mean, or the pool was hardly used."""
@@ -39,6 +43,36 @@ def pool_order(case: Case) -> Conclusion | None:
     )
 
 
+def http2_multiplexing(case: Case) -> Conclusion | None:
+    """The port speaks HTTP/2, whose clients put every request on one connection, and a connection stays where it was opened."""
+    service = case.facts.service
+    said = says_http2(service) if service is not None else None
+    pinned = connection_pinning(case)
+    if said is None or pinned is None:
+        return None
+    return Conclusion(
+        confidence=Confidence.LIKELY,
+        summary="HTTP/2 and gRPC clients put all requests on one connection, and here a connection stays on one endpoint: each "
+        "client loads one of them.",
+        evidence=(
+            f"The Service's port has {said}.",
+            *pinned.evidence,
+            "Measured over HTTP/1.1: what it shows of connections holds for HTTP/2 as well.",
+        ),
+    )
+
+
+def says_http2(service: ServiceFacts) -> str | None:
+    """The words by which the API tells that a port speaks HTTP/2.
+
+    Source: KEP-3726 (kubernetes.io/h2c); istio.io/latest/docs/ops/configuration/traffic-management/protocol-selection.
+    """
+    protocol, name = service.app_protocol or "", service.port_name or ""
+    if protocol.lower() in HTTP2_PROTOCOLS:
+        return f"appProtocol {protocol}"
+    return f"the name {name}" if name.lower().split("-")[0] in HTTP2_NAMES else None
+
+
 def connection_pinning(case: Case) -> Conclusion | None:
     """Requests follow their connection, and a connection stays on the endpoint that it was drawn for."""
     sticking = [p for p in (case.single, case.pooled) if p is not None and held(p) and _unequal(p)]
@@ -58,7 +92,7 @@ def connection_pinning(case: Case) -> Conclusion | None:
         evidence=(
             *(line for p in sticking for line in _load(p)),
             *_fresh_evidence(case),
-            ruled_out(case.facts),
+            *settings(case.facts),
         ),
     )
 
@@ -113,5 +147,12 @@ def _fresh_evidence(case: Case) -> tuple[str, ...]:
     line = f"short-lived: {fresh.evidence.connections} fresh connections reached {reached} of {case.n} endpoints"
     if fresh.placement is Placement.EVEN:
         return (f"{line} in turn.",)
-    missed = "" if fresh.evidence.enough else "; too few to exclude a mild bias"
-    return (f"{line}; {odds(fresh.evidence.e_value)}{missed}.",)
+    return (f"{line}; {odds(fresh.evidence.e_value)}{_missed(fresh)}.",)
+
+
+def _missed(fresh: ProfileReport) -> str:
+    """What else may be true, and what would exclude it."""
+    if fresh.evidence.enough:
+        return ", and none has double the weight of the others or a quarter"
+    more = f"; {fresh.evidence.more} more would settle it" if fresh.evidence.more else ""
+    return f", too few to exclude a mild bias{more}"

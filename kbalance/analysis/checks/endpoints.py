@@ -2,12 +2,12 @@
 
 import math
 
-from kbalance.analysis.case import Case, Conclusion, came_back, failed_share, static_explanations
+from kbalance.analysis.case import Case, Conclusion, came_back, failed_share, unexplained
 from kbalance.analysis.changes import standing
-from kbalance.analysis.statistics import chance_unseen
-from kbalance.analysis.wording import count, failure_kinds, failures_of, listed, millis, percent, times
+from kbalance.analysis.statistics import draws_to_miss
+from kbalance.analysis.wording import count, failure_kinds, failures_of, listed, millis, percent
 from kbalance.model.report import EndpointLoad, ProfileReport
-from kbalance.model.words import Confidence, FactsSource, Placement
+from kbalance.model.words import Confidence, FactsSource, Placement, Spread
 
 FAILING_SHARE = 0.1
 """Of one endpoint's requests: a tenth is ten times what retries and rollouts explain."""
@@ -27,11 +27,11 @@ SLOW_FLOOR_MS = 10.0
 SLOW_ANSWERS = 5
 """A median of fewer is one request's bad luck."""
 
+UNEVEN_TAIL = 5.0
+"""Ninth decile over the median, at most endpoints: for one and the same request, the work and not the network varies so."""
+
 SLOW_LISTED = 5
 """Slow endpoints whose numbers are given; their names stand in the summary."""
-
-MISSED_CHANCE = 0.01
-"""Of a fair draw leaving out an endpoint by accident; above, silence is no evidence."""
 
 
 def endpoint_failing(case: Case) -> Conclusion | None:
@@ -83,6 +83,27 @@ def slow_endpoint(case: Case) -> Conclusion | None:
     )
 
 
+def uneven_work(case: Case) -> Conclusion | None:
+    """The same request takes very different times at the same endpoint, at most of them."""
+    if case.direct is None or any(p.spread is not Spread.EVEN for p in (case.direct, case.fresh) if p is not None):
+        return None
+    measured = [e for e in case.direct.endpoints if e.latency_ms is not None and e.requests - e.failed >= 2 * SLOW_ANSWERS]
+    varying = [e for e in measured if _p90(e) >= UNEVEN_TAIL * _p50(e) and _p90(e) - _p50(e) >= SLOW_FLOOR_MS]
+    if len(varying) * 2 <= len(case.direct.endpoints):
+        return None
+    worst = max(varying, key=_p90)
+    return Conclusion(
+        confidence=Confidence.LIKELY,
+        summary=f"Even counts are not even work: the same request takes {millis(_p50(worst))} or {millis(_p90(worst))} at one "
+        "endpoint.",
+        evidence=(
+            f"At {len(varying)} of {count(len(measured), 'endpoint')} one answer in ten takes {UNEVEN_TAIL:.0f} times the median "
+            "or more.",
+            *(_median_of(e) for e in sorted(varying, key=lambda e: -_p90(e))[:3]),
+        ),
+    )
+
+
 def missing_endpoint(case: Case) -> Conclusion | None:
     """Endpoints that fresh connections never reach although they are ready and answer."""
     missing = missing_names(case)
@@ -94,7 +115,8 @@ def missing_endpoint(case: Case) -> Conclusion | None:
         confidence=Confidence.CERTAIN if asked and case.facts.service is not None else Confidence.LIKELY,
         summary=f"Ready but never chosen by {draws} fresh connections: {listed(missing)}; the rules on the way look stale.",
         evidence=(
-            f"A fair draw of {draws} connections leaves out an endpoint of {case.n} with a chance of {_chance(draws, case.n)}.",
+            f"{draws} connections would have met an endpoint of a tenth of the others' weight with 99 % "
+            f"({draws_to_miss(len(case.expected.among))} do).",
             *(f"{n}: {asked[n].requests} direct requests, {asked[n].failed} failed." for n in missing if n in asked),
             *(() if asked else ("The endpoints were not asked directly; add --profile per-endpoint.",)),
         ),
@@ -120,11 +142,12 @@ def unknown_endpoint(case: Case) -> Conclusion | None:
 def missing_names(case: Case) -> tuple[str, ...]:
     """Endpoints left out by fresh connections, not by accident, not by a setting, and not because they fail."""
     fresh = case.fresh
-    if fresh is None or fresh.placement is not Placement.BIASED or case.learned or static_explanations(case.facts):
+    if fresh is None or fresh.placement is not Placement.BIASED or case.learned or case.proxied or unexplained(case):
         return ()
-    if chance_unseen(fresh.evidence.connections, case.n) > MISSED_CHANCE:
+    among = [e for e in fresh.endpoints if e.expected_share]
+    if fresh.evidence.connections < draws_to_miss(len(among)):
         return ()
-    return tuple(e.name for e in fresh.endpoints if not e.connections and e.name not in case.dead)
+    return tuple(e.name for e in among if not e.connections and e.name not in case.dead)
 
 
 def _failing_unseen(case: Case) -> Conclusion | None:
@@ -196,8 +219,3 @@ def _middle(values: list[float]) -> float | None:
 def _median_of(load: EndpointLoad) -> str:
     quantiles = f"median {millis(_p50(load))}, nine of ten within {millis(_p90(load))}"
     return f"{load.name}: {quantiles} ({count(load.requests, 'request')})."
-
-
-def _chance(draws: int, n: int) -> str:
-    chance = chance_unseen(draws, n)
-    return f"one in {times(1 / chance)}" if chance > 1e-6 else "less than one in a million"

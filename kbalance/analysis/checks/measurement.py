@@ -1,10 +1,10 @@
 """Could we measure at all, is all well, and what does the evidence not reach."""
 
-from kbalance.analysis.case import Case, Conclusion, came_back, failed_share, static_explanations
+from kbalance.analysis.case import Case, Conclusion, came_back, failed_share, stranded, unexplained
 from kbalance.analysis.changes import changes, standing
+from kbalance.analysis.checks.settings import session_affinity
 from kbalance.analysis.checks.tunnels import tunnelled
 from kbalance.analysis.identity import contradicts
-from kbalance.analysis.statistics import draws_to_tell
 from kbalance.analysis.wording import FAILURE_WORDS, count, failures_of, listed, millis, odds, percent, target_name, times
 from kbalance.model.report import ProfileReport, ServerLifetime
 from kbalance.model.words import Confidence, FactsSource, Failure, Placement, PoolPolicy, Profile, Spread, Stop
@@ -101,6 +101,9 @@ def _silence(case: Case) -> tuple[str, ...]:
     if any(came_back(p) for p in case.through) or (case.direct and not case.through and came_back(case.direct)):
         return ()
     kinds = tuple(f"{p.profile}: {count(p.requests.failed, 'request')} failed: {failures_of(p)}." for p in case.profiles)
+    if stranded(case) or session_affinity(case) is not None:
+        # Nobody is reached, and a setting of the Service says why.
+        return ()
     if case.direct is not None and came_back(case.direct):
         return (
             f"The endpoints answer directly, but {case.target.url} answered nothing from here; "
@@ -195,13 +198,14 @@ def _lacking(case: Case) -> list[str]:
     elif fresh.spread is Spread.FAILED:
         reasons.append(f"Too few answers on fresh connections could be attributed ({percent(failed_share(fresh))} failed).")
     elif not fresh.evidence.enough and fresh.placement is Placement.UNKNOWN and case.n > 1:
-        needed = draws_to_tell(case.n, case.tolerance, case.alpha)
+        more = fresh.evidence.more or 0
+        needed = fresh.evidence.connections + more
         reasons.append(
-            f"{fresh.evidence.connections} fresh connections are too few for {case.n} endpoints; about {needed} tell "
+            f"{fresh.evidence.connections} fresh connections are too few for {case.n} endpoints; {more} more would settle it "
             f"(--requests {needed} --max-connections {needed + 100})."
         )
-    if fresh is not None and fresh.placement in (Placement.FIXED, Placement.BIASED) and static_explanations(case.facts):
-        reasons.append(f"Fresh connections are unequal, which {listed(static_explanations(case.facts))} may explain.")
+    if fresh is not None and fresh.placement in (Placement.FIXED, Placement.BIASED) and unexplained(case):
+        reasons.append(f"Fresh connections are unequal, which {listed(unexplained(case))} may explain.")
     if case.direct is not None and case.direct.requests.failed and not case.direct.requests.answered:
         reasons.append(f"No endpoint could be reached directly from here ({failures_of(case.direct)}).")
     reasons.extend(

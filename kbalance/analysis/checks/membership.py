@@ -1,0 +1,142 @@
+"""Who belongs to the Service: not ready, of another version, or younger than the connections."""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+
+from kbalance.analysis.case import Case, Conclusion, held
+from kbalance.analysis.wording import count, listed, percent
+from kbalance.model.target import EndpointFacts
+from kbalance.model.words import Confidence, FactsSource, Spread
+
+STARTING_S = 120.0
+"""A Pod that is not ready at this age may still be starting."""
+
+YOUNG = 0.5
+"""Of the oldest endpoint's age: whoever is younger missed half of the time in which connections may have been made."""
+
+YOUNG_GAP_S = 60.0
+"""And so much younger at least: the Pods of one rollout start one after the other."""
+
+
+def not_ready(case: Case) -> Conclusion | None:
+    """Endpoints that are listed and not ready, and are not on their way out."""
+    out = [e for e in case.facts.endpoints if not e.ready and not e.terminating]
+    service = case.facts.service
+    if case.facts.source is not FactsSource.API or not out or not case.n:
+        return None
+    starting = [e for e in out if (age := _age_s(e, case)) is not None and age < STARTING_S]
+    names = listed(e.name for e in out)
+    return Conclusion(
+        confidence=Confidence.POSSIBLE if len(starting) == len(out) else Confidence.CERTAIN,
+        summary=f"Not ready: {names}; the {count(case.n, 'other endpoint')} carry {'its' if len(out) == 1 else 'their'} load.",
+        evidence=(
+            f"{len(out)} of {count(len(out) + case.n, 'endpoint')} are not ready in the EndpointSlices.",
+            *((f"Made less than {STARTING_S:.0f} s before: {listed(e.name for e in starting)}.",) if starting else ()),
+            *(
+                ("The Service has publishNotReadyAddresses, so DNS names them all the same.",)
+                if service is not None and service.publish_not_ready_addresses
+                else ()
+            ),
+        ),
+    )
+
+
+def mixed_versions(case: Case) -> Conclusion | None:
+    """Pods of several makers or versions serve side by side."""
+    by, groups = _versions(case.facts.ready)
+    if len(groups) < 2:
+        return None
+    return Conclusion(
+        confidence=Confidence.CERTAIN,
+        summary=f"{len(groups)} {by} serve side by side, so each gets traffic by its number of Pods: "
+        f"{listed(f'{name} {percent(len(members) / case.n)}' for name, members in groups)}.",
+        evidence=tuple(_of_version(case, name, members) for name, members in groups),
+    )
+
+
+def _versions(ready: Sequence[EndpointFacts]) -> tuple[str, list[tuple[str, list[EndpointFacts]]]]:
+    """Endpoints by version, or by maker where not all have one."""
+    for by, values in (("versions", [e.version for e in ready]), ("makers of Pods", [e.owner for e in ready])):
+        known = [value for value in values if value is not None]
+        if len(known) == len(ready) and len(set(known)) > 1:
+            groups = {value: [e for e, v in zip(ready, known, strict=True) if v == value] for value in sorted(set(known))}
+            return by, list(groups.items())
+    return "", []
+
+
+def _of_version(case: Case, name: str, members: Sequence[EndpointFacts]) -> str:
+    fresh, names = case.fresh, {e.name for e in members}
+    total = sum(e.connections for e in fresh.endpoints) if fresh is not None else 0
+    pods = f"{name}: {count(len(members), 'endpoint')} of {case.n}, {percent(len(members) / case.n)}"
+    if fresh is None or not total:
+        return f"{pods}."
+    got = sum(e.connections for e in fresh.endpoints if e.name in names)
+    return f"{pods}; {got} of {total} fresh connections, {percent(got / total)}."
+
+
+def stale_membership(case: Case) -> Conclusion | None:
+    """Endpoints joined that connections made before do not know."""
+    return _joined_during_the_run(case) or _joined_late(case)
+
+
+def _joined_during_the_run(case: Case) -> Conclusion | None:
+    """Seen: fresh connections met newcomers, the held ones never did."""
+    after, fresh = case.facts_after, case.fresh
+    if after is None or case.facts.source is not FactsSource.API or fresh is None:
+        return None
+    new = {e.name for e in after.ready} - {e.name for e in case.facts.endpoints}
+    met_fresh = {u.name: u.requests for u in fresh.unknown if u.name in new}
+    keeping = [p for p in (case.single, case.pooled) if held(p)]
+    if not met_fresh or not keeping or any(u.name in new for p in keeping if p for u in p.unknown):
+        return None
+    return Conclusion(
+        confidence=Confidence.CERTAIN,
+        summary=f"Joined during the run, met by fresh connections and by none that was held: {listed(sorted(met_fresh))}.",
+        evidence=(
+            *(f"{name}: {count(requests, 'answer')} on fresh connections." for name, requests in sorted(met_fresh.items())),
+            *(
+                f"{p.profile}: opened before, and answered by {p.connections.opened} of the old ones at most."
+                for p in keeping
+                if p
+            ),
+        ),
+    )
+
+
+def _joined_late(case: Case) -> Conclusion | None:
+    """By age: some are much younger than others of the same maker, and connections stay where they are."""
+    if not any(p is not None and held(p) and p.spread is not Spread.EVEN for p in (case.single, case.pooled)):
+        return None
+    ages = {e.name: age for e in case.facts.ready if (age := _age_s(e, case)) is not None}
+    if len(ages) < max(2, case.n) or len({e.owner for e in case.facts.ready}) > 1:
+        return None
+    oldest = max(ages.values())
+    young = sorted((age, name) for name, age in ages.items() if age < YOUNG * oldest and oldest - age >= YOUNG_GAP_S)
+    if not young:
+        return None
+    return Conclusion(
+        confidence=Confidence.LIKELY,
+        summary=f"Younger than clients may be: {listed(name for _, name in young)}; connections made before "
+        f"{'it' if len(young) == 1 else 'they'} started never move there, so scaling out does not relieve the others.",
+        evidence=tuple(_ages(young, oldest)),
+    )
+
+
+def _ages(young: Sequence[tuple[float, str]], oldest: float) -> Iterator[str]:
+    for age, name in young[:3]:
+        yield f"{name} is {_duration(age)} old, the oldest endpoint {_duration(oldest)}."
+    yield "A held connection stays on its endpoint (see single and pooled); only new ones reach the newcomers."
+
+
+def _age_s(endpoint: EndpointFacts, case: Case) -> float | None:
+    """Seconds from the Pod's making to the start of the run; ``None``: one of them is not known."""
+    if endpoint.created is None or not case.started:
+        return None
+    return (datetime.fromisoformat(case.started) - datetime.fromisoformat(endpoint.created)).total_seconds()
+
+
+def _duration(seconds: float) -> str:
+    for unit, size in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"

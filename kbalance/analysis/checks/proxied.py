@@ -1,0 +1,120 @@
+"""What a proxy on the way makes of requests and connections."""
+
+from kbalance.analysis.case import Case, Conclusion, choosing, met
+from kbalance.analysis.statistics import e_value
+from kbalance.analysis.wording import count, listed, odds, percent, times
+from kbalance.model.report import ProfileReport
+from kbalance.model.words import Confidence, Placement, Spread
+
+STICKING = 6.0
+"""Standard deviations: below once in a billion fair runs, and a proxy that keeps connections is beyond it within a hundred."""
+
+
+def per_request_balancing(case: Case) -> Conclusion | None:
+    """One connection answered by several endpoints: something on the way places requests."""
+    mixed = [p for p in case.through if p.several]
+    if not mixed or proxy_keepalive(case) is not None:
+        return None
+    uneven = [p for p in mixed if p.spread in (Spread.UNEVEN, Spread.PINNED)]
+    tail = f", though not evenly ({uneven[0].profile}: {times(uneven[0].busiest or 0)} times the fair share)" if uneven else ""
+    return Conclusion(
+        confidence=Confidence.CERTAIN if sum(p.several for p in mixed) > 1 or not case.learned else Confidence.LIKELY,
+        summary=f"A proxy on the way balances single requests{tail}: clients may keep their connections.",
+        evidence=(
+            *(
+                f"{p.profile}: {p.several} of {count(p.connections.opened, 'connection')} answered by two or more endpoints."
+                for p in mixed
+            ),
+            *_signs(case),
+        ),
+    )
+
+
+def proxy_keepalive(case: Case) -> Conclusion | None:
+    """Fresh connections of the client meet few endpoints, because a proxy goes on using connections of its own."""
+    fresh = case.fresh
+    if fresh is None or case.n < 2 or case.dialled or case.expected.because or fresh.placement is Placement.EVEN:
+        return None
+    service = case.facts.service
+    if service is not None and service.session_affinity != "None":
+        return None
+    apart = _answered_at_once(case) > 1
+    fixed = fresh.placement is Placement.FIXED
+    sticky = (fresh.evidence.sticking or 0.0) >= STICKING
+    if not (fixed and apart) and not (sticky and (case.proxied or apart)):
+        return None
+    reached = sorted(met(fresh))
+    return Conclusion(
+        confidence=Confidence.CERTAIN if case.proxied and fixed and apart else Confidence.LIKELY,
+        summary=f"A proxy on the way keeps its own connections: {count(fresh.evidence.connections, 'fresh connection')} met "
+        f"{'only ' if len(reached) < case.n else 'mostly the same of '}{listed(reached)}.",
+        evidence=(
+            f"short-lived: {fresh.evidence.connections} fresh connections reached {len(reached)} of {case.n} endpoints; "
+            f"{odds(fresh.evidence.e_value)}.",
+            *(
+                (
+                    f"{len(case.at_once)} requests at the same time met {_answered_at_once(case)} endpoints, so the client's "
+                    "address does not decide.",
+                )
+                if apart
+                else ()
+            ),
+            *(
+                (f"A connection met the endpoint of the one before {fresh.evidence.sticking:.0f} standard deviations too often.",)
+                if sticky and fresh.evidence.sticking is not None
+                else ()
+            ),
+            *_signs(case),
+        ),
+    )
+
+
+def proxy_policy(case: Case) -> Conclusion | None:
+    """A proxy places requests or connections, and does not mean to be even."""
+    if not case.proxied or case.n < 2 or proxy_keepalive(case) is not None:
+        return None
+    report, counts = _policy_counts(case)
+    if report is None or e_value(counts) < 1 / case.alpha or not _noticeable(counts, case.tolerance):
+        return None
+    names = [e.name for e in report.endpoints]
+    total = sum(counts)
+    ranked = sorted(zip(counts, names, strict=True), key=lambda pair: (-pair[0], pair[1]))
+    unit = "requests" if report.several else "connections"
+    return Conclusion(
+        confidence=Confidence.LIKELY,
+        summary=f"A proxy on the way shares {unit} out by a policy of its own, not evenly: {ranked[0][1]} got "
+        f"{times(ranked[0][0] * len(counts) / total)} times its fair share.",
+        evidence=(
+            f"{report.profile}: {listed(f'{name} {percent(c / total)}' for c, name in ranked)}; "
+            f"{total} {unit}: {odds(e_value(counts))}.",
+            "Weights, least requests, a hash or a cookie would do this; it is a fault only if the proxy was meant to be even.",
+            *_signs(case),
+        ),
+    )
+
+
+def _policy_counts(case: Case) -> tuple[ProfileReport | None, tuple[int, ...]]:
+    """Requests where a connection is answered by several, for then each is a draw; else fresh connections."""
+    mixed = max((p for p in case.through if p.several), key=lambda p: p.requests.answered, default=None)
+    if mixed is not None:
+        return mixed, tuple(e.requests for e in mixed.endpoints)
+    report = choosing(case)
+    if report is None or not case.proxy_signs or report.placement not in (Placement.FIXED, Placement.BIASED):
+        return None, ()
+    return report, tuple(e.connections for e in report.endpoints)
+
+
+def _noticeable(counts: tuple[int, ...], tolerance: float) -> bool:
+    fair = sum(counts) / len(counts)
+    return any(abs(c / fair - 1) >= (tolerance - 1) / 2 for c in counts)
+
+
+def _answered_at_once(case: Case) -> int:
+    """Different endpoints that answered requests sent at the same time."""
+    return len({who for who in case.at_once if who is not None})
+
+
+def _signs(case: Case) -> tuple[str, ...]:
+    if not case.proxy_signs:
+        return ()
+    return (f"Answers by way of {case.target.host} carry what direct ones do not: {listed(case.proxy_signs)}.",)

@@ -1,0 +1,214 @@
+"""Scenarios of the causes that API facts, the age of Pods and proxies show."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from kbalance.analysis.case import Case
+from kbalance.model.report import ProfileReport, Vantage
+from kbalance.model.target import EndpointFacts, Facts
+from kbalance.model.words import Confidence, FactsSource, Profile, Stop
+from tests.builders import (
+    PODS,
+    SERVICE,
+    answers,
+    case,
+    connection,
+    direct,
+    endpoint,
+    facts,
+    fold,
+    fresh,
+    pods,
+    pooled,
+    profile_plan,
+    refused,
+    settled,
+    single,
+)
+
+CERTAIN, LIKELY, POSSIBLE = Confidence.CERTAIN, Confidence.LIKELY, Confidence.POSSIBLE
+
+Scenario = tuple[str, Callable[[], Case], Confidence | None]
+
+NOW = "2026-01-01T12:00:00Z"
+
+
+def api(*endpoints: EndpointFacts, **service: object) -> Facts:
+    return Facts(source=FactsSource.API, service=replace(SERVICE, **service), endpoints=endpoints)  # type: ignore[arg-type]
+
+
+def on(*nodes: str) -> list[EndpointFacts]:
+    """An endpoint on each of these nodes."""
+    return [endpoint(f"web-{i}", node=node) for i, node in enumerate(nodes)]
+
+
+def made(*hours: int, owner: str | None = "ReplicaSet/web-a") -> list[EndpointFacts]:
+    """An endpoint made at each of these hours, all by one owner."""
+    return [endpoint(f"web-{i}", created=f"2026-01-01T{h:02}:00:00Z", owner=owner) for i, h in enumerate(hours)]
+
+
+OUTSIDE: dict[str, object] = {"type": "NodePort", "external_traffic_policy": "Local"}
+HERE = Vantage(kind="job", node="node-a", zone="zone-a")
+STRANDED = api(*on("node-b", "node-b", "node-c"), internal_traffic_policy="Local")
+
+
+def quiet(*profiles: ProfileReport, facts: Facts, **changes: object) -> Case:
+    """A run during which nothing changed."""
+    return case(*profiles, facts=facts, facts_after=facts, **changes)
+
+
+def not_ready(**changes: object) -> Facts:
+    """Two of three are ready."""
+    return api(endpoint("web-0"), endpoint("web-1"), endpoint("web-2", ready=False, serving=False, **changes))
+
+
+def versions(*names: str | None, by: str = "version") -> Facts:
+    return api(*(endpoint(f"web-{i}", **{by: name}) for i, name in enumerate(names)))
+
+
+def named(port_name: str | None = None, app_protocol: str | None = None) -> Facts:
+    return replace(facts(), service=replace(SERVICE, port_name=port_name, app_protocol=app_protocol))
+
+
+def sticky(counts: Sequence[int] = (60, 40, 20)) -> ProfileReport:
+    """All of one, then all of the next."""
+    opened = [connection(name) for name, n in zip(PODS, counts, strict=True) for _ in range(n)]
+    return settled(opened, profile_plan(Profile.SHORT_LIVED))
+
+
+def mixed(*requests: int, connections: int = 10) -> ProfileReport:
+    """Connections that all were answered by every endpoint."""
+    every = connection(*(answers(name, n) for name, n in zip(PODS, requests, strict=True)))
+    return settled([every] * connections, profile_plan(Profile.POOLED))
+
+
+def met_newcomers() -> ProfileReport:
+    """Fresh connections, some of which somebody answers who was no endpoint when the run began."""
+    opened = [connection(name) for name in (*PODS, "web-3") * 20]
+    return fold(opened, profile_plan(Profile.SHORT_LIVED)).settle(Stop.DONE, 1.0)
+
+
+def varying(share: int, ms: float = 100.0) -> ProfileReport:
+    """So many of twenty answers of each endpoint take longer."""
+    usual = replace(answers("", 20), latency={**answers("", 20 - share).latency, **answers("", share, ms=ms).latency})
+    return settled([connection(usual, endpoint=name) for name in PODS], profile_plan(Profile.PER_ENDPOINT))
+
+
+def pinned_to_dead() -> tuple[ProfileReport, ...]:
+    """Every request through the Service is refused, and directly one endpoint of three."""
+    through = settled([refused() for _ in range(20)], profile_plan(Profile.SHORT_LIVED), stopped=Stop.FAILING)
+    return through, direct(failing=["web-1"])
+
+
+AFFINE = replace(facts(), service=replace(SERVICE, session_affinity="ClientIP"))
+SIGNS = ("server: envoy",)
+AT_ONCE = ("web-0", "web-1", "web-0", "web-2")
+
+SCENARIOS: dict[str, tuple[Scenario, ...]] = {
+    "session-affinity": (
+        ("kept on one that refuses", lambda: case(*pinned_to_dead(), facts=AFFINE), CERTAIN),
+        ("all refuse and nothing is set", lambda: case(*pinned_to_dead()), None),
+    ),
+    "traffic-policy-local": (
+        ("nobody on this node", lambda: case(*pinned_to_dead(), facts=STRANDED, vantage=HERE), CERTAIN),
+        ("nobody on this node, yet some answer", lambda: case(fresh(), facts=STRANDED, vantage=HERE), LIKELY),
+        ("nobody on this node, node not known", lambda: case(*pinned_to_dead(), facts=STRANDED), None),
+    ),
+    "invalid-measurement": (
+        ("a local policy explains the silence", lambda: quiet(*pinned_to_dead(), facts=STRANDED, vantage=HERE), None),
+        ("affinity explains the silence", lambda: quiet(*pinned_to_dead(), facts=AFFINE), None),
+        ("nothing explains the silence", lambda: case(*pinned_to_dead()), CERTAIN),
+    ),
+    "external-traffic-policy": (
+        ("one alone, two together", lambda: case(facts=api(*on("a", "b", "b", "b"), **OUTSIDE)), LIKELY),
+        ("as many on each", lambda: case(facts=api(*on("a", "a", "b", "b"), **OUTSIDE)), None),
+        ("within the tolerance", lambda: case(facts=api(*on("a", "b", "b"), **OUTSIDE)), None),
+        ("policy Cluster", lambda: case(facts=api(*on("a", "b", "b", "b"), type="NodePort")), None),
+        ("no way in from outside", lambda: case(facts=api(*on("a", "b", "b", "b"), external_traffic_policy="Local")), None),
+        ("a node is not known", lambda: case(facts=api(*on("a", "b", "b"), endpoint("web-3"), **OUTSIDE)), None),
+    ),
+    "not-ready": (
+        ("one of three", lambda: case(facts=not_ready()), CERTAIN),
+        ("it may still be starting", lambda: case(facts=not_ready(created="2026-01-01T11:59:00Z"), started=NOW), POSSIBLE),
+        ("it had time to start", lambda: case(facts=not_ready(created="2026-01-01T11:00:00Z"), started=NOW), CERTAIN),
+        ("it is on its way out", lambda: case(facts=not_ready(terminating=True)), None),
+        ("all are ready", lambda: case(), None),
+        ("nobody is ready", lambda: case(facts=api(endpoint("web-0", ready=False, serving=False))), None),
+        ("not read from the API", lambda: case(facts=replace(not_ready(), source=FactsSource.GIVEN, service=None)), None),
+    ),
+    "mixed-versions": (
+        ("two versions", lambda: case(fresh(), facts=versions("1", "1", "2")), CERTAIN),
+        ("two makers", lambda: case(facts=versions("ReplicaSet/a", "ReplicaSet/b", "ReplicaSet/b", by="owner")), CERTAIN),
+        ("one version", lambda: case(facts=versions("1", "1", "1")), None),
+        ("a version is not known", lambda: case(facts=versions("1", None, "2")), None),
+        ("no versions", lambda: case(), None),
+    ),
+    "stale-membership": (
+        ("joined during the run", lambda: case(single(), met_newcomers(), facts_after=facts(pods(4))), CERTAIN),
+        ("joined, and nobody was met", lambda: case(single(), fresh(), facts_after=facts(pods(4))), None),
+        ("strangers, and nobody joined", lambda: case(single(), met_newcomers()), None),
+        ("much younger than the oldest", lambda: case(single(), facts=api(*made(1, 1, 11)), started=NOW), LIKELY),
+        ("all of an age", lambda: case(single(), facts=api(*made(1, 1, 2)), started=NOW), None),
+        ("a pool that is even", lambda: case(pooled((3, 3, 3)), facts=api(*made(1, 1, 11)), started=NOW), None),
+        ("ages not known", lambda: case(single(), started=NOW), None),
+        ("the time is not known", lambda: case(single(), facts=api(*made(1, 1, 11))), None),
+    ),
+    "http2-multiplexing": (
+        ("named grpc", lambda: case(single(), fresh(), facts=named("grpc-web")), LIKELY),
+        ("appProtocol", lambda: case(single(), fresh(), facts=named("web", "kubernetes.io/h2c")), LIKELY),
+        ("named http", lambda: case(single(), fresh(), facts=named("http")), None),
+        ("grpc inside another name", lambda: case(single(), fresh(), facts=named("not-grpc")), None),
+        ("nothing is pinned", lambda: case(pooled((3, 3, 4)), fresh(), facts=named("grpc")), None),
+        ("only asked directly", lambda: case(direct(), facts=named("grpc")), None),
+    ),
+    "uneven-work": (
+        ("a fifth takes long, everywhere", lambda: case(varying(4), fresh()), LIKELY),
+        ("a long tail of little", lambda: case(varying(4, ms=8.0)), None),
+        ("one in twenty", lambda: case(varying(1)), None),
+        ("all alike", lambda: case(direct(), fresh()), None),
+        ("counts are uneven too", lambda: case(varying(4), fresh((202, 51, 51))), None),
+        ("nobody was asked directly", lambda: case(fresh()), None),
+    ),
+    "proxy-keepalive": (
+        ("always one, others at once, signs", lambda: case(fresh((304, 0, 0)), at_once=AT_ONCE, proxy_signs=SIGNS), CERTAIN),
+        ("always one, others at once", lambda: case(fresh((304, 0, 0)), at_once=AT_ONCE), LIKELY),
+        ("one after the other, signs", lambda: case(sticky(), proxy_signs=SIGNS), LIKELY),
+        ("one after the other, no signs", lambda: case(sticky()), None),
+        ("always one, also at once", lambda: case(fresh((304, 0, 0)), at_once=("web-0",) * 4), None),
+        (
+            "affinity explains it",
+            lambda: case(fresh((304, 0, 0)), at_once=AT_ONCE, facts=AFFINE),
+            None,
+        ),
+        ("fair", lambda: case(fresh(), at_once=AT_ONCE, proxy_signs=SIGNS), None),
+        ("fresh ones not measured", lambda: case(pooled((10, 0, 0)), at_once=AT_ONCE), None),
+    ),
+    "proxy-policy": (
+        ("requests by weight", lambda: case(mixed(18, 1, 1)), LIKELY),
+        ("fresh ones always one, also at once, signs", lambda: case(fresh((304, 0, 0)), proxy_signs=SIGNS), LIKELY),
+        ("fresh ones by weight, signs", lambda: case(fresh((202, 51, 51)), proxy_signs=SIGNS), LIKELY),
+        ("requests in turn", lambda: case(mixed(7, 7, 6)), None),
+        ("few requests", lambda: case(mixed(2, 1, 0, connections=2)), None),
+        ("no proxy is seen", lambda: case(fresh((202, 51, 51))), None),
+        ("it keeps connections", lambda: case(fresh((304, 0, 0)), at_once=AT_ONCE, proxy_signs=SIGNS), None),
+    ),
+    "source-hash": (
+        ("a proxy does it", lambda: case(fresh((304, 0, 0)), proxy_signs=SIGNS), None),
+        ("a proxy keeps connections", lambda: case(fresh((304, 0, 0)), at_once=AT_ONCE), None),
+        ("also at once", lambda: case(fresh((304, 0, 0)), at_once=("web-0",) * 4), LIKELY),
+    ),
+    "balancer-biased": (("a proxy does it", lambda: case(fresh((202, 51, 51)), proxy_signs=SIGNS), None),),
+    "missing-endpoint": (("a proxy does it", lambda: case(fresh((150, 154, 0)), direct(), proxy_signs=SIGNS), None),),
+    "topology-hints": (
+        (
+            "a local policy does it",
+            lambda: case(fresh((150, 154, 0)), facts=api(*_hinted_and_local(), internal_traffic_policy="Local"), vantage=HERE),
+            None,
+        ),
+    ),
+}
+
+
+def _hinted_and_local() -> list[EndpointFacts]:
+    places = (("web-0", "a"), ("web-1", "a"), ("web-2", "b"))
+    return [endpoint(n, node=f"node-{p}", zone=f"zone-{p}", hints=(f"zone-{p}",)) for n, p in places]
