@@ -5,6 +5,7 @@ from itertools import chain
 
 from kbalance.model.report import (
     Artifact,
+    Diagnosis,
     FailureCount,
     Finding,
     ProfileReport,
@@ -46,6 +47,7 @@ def render(report: Report, style: Style) -> str:
         _also(report, style),
         _fixes(report, style),
         latencies(report, style),
+        _ruled_out(report.diagnosis, style),
         method(report, style),
         _notices(report, style),
     )
@@ -201,6 +203,15 @@ def _also(report: Report, style: Style) -> list[str]:
         head = f"{one.cause} ({one.severity.value}, {one.confidence.value}): {one.summary}"
         lines += [*wrapped(head, style, first="  ", rest="    "), *bullets(one.evidence, style, indent="    ")]
     return lines
+
+
+def _ruled_out(diagnosis: Diagnosis, style: Style) -> list[str]:
+    """What was looked for and is not there; causes with the same reason share a line."""
+    causes: dict[str, list[str]] = {}
+    for one in diagnosis.ruled_out:
+        causes.setdefault(one.because, []).append(one.cause)
+    lines = [f"{', '.join(names)}: {because}" for because, names in causes.items()]
+    return [heading("Ruled out", style), *bullets(lines, style)] if lines else []
 
 
 # --- the cure
