@@ -199,6 +199,7 @@ def _conclude(
         diagnosis=diagnosis,
         recommendations=advice.recommend(case, diagnosis),
         seed=options.seed,
+        forecasts=advice.forecasts(case, diagnosis),
         notices=(*_notices(subject, facts, accounts, together, case), *unread),
         vantages=tuple(
             VantageReport(worker=worker, vantage=one.vantage or subject.vantage, profiles=one.profiles)
@@ -232,6 +233,9 @@ def _case(subject: Subject, facts: Facts, after: Facts | None, account: Account,
         profiles=profiles,
         tolerance=options.tolerance,
         alpha=options.alpha,
+        clients=options.clients,
+        connections=options.connections,
+        window_s=options.window_s,
         interrupted=account.partial and not _nobody(facts),
         tunnel=listener(subject.addresses[0]) if vantage.kind == "local" and subject.addresses else None,
     )

@@ -27,6 +27,12 @@ class Case:
     profiles: tuple[ProfileReport, ...] = ()
     tolerance: float = 1.5
     alpha: float = 0.01
+    clients: int = 1
+    """Processes that the user has talking to the Service."""
+    connections: int = 10
+    """That each of them keeps: the size of its pool."""
+    window_s: float = 900.0
+    """Over which load should even out."""
     tunnel: str | None = None
     """The command that leads from the target's address into a cluster; ``None``: none is known."""
     interrupted: bool = False
