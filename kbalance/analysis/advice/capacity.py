@@ -43,8 +43,8 @@ def many_clients(case: Case) -> Recommendation | None:
     return Recommendation(
         id="fewer-bigger-pods",
         title="Run fewer and bigger Pods, or more clients" if fewer else "Run more clients",
-        why=f"{held_words(case)} {verb(case, 'load', 'loads')} the busiest of {case.n} endpoints {times(now)} times its fair share on "
-        + "average, "
+        why=f"{held_words(case)} {verb(case, 'load', 'loads')} the busiest of {case.n} endpoints {times(now)} times its fair "
+        + "share on average, "
         + (f"of {half} endpoints {times(after)} times, and " if fewer else "and ")
         + f"{MORE_CLIENTS} times as many clients {times(more)} times.",
         measured_busiest=None,

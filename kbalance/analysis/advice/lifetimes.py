@@ -91,7 +91,7 @@ def _in_requests(case: Case, advised: Renewal) -> tuple[str, ...]:
     rate, requests = found
     age = duration(advised.lifetime_s)
     return (
-        f"At this run's {rate:g} requests per second on a connection, {age} are {requests:,.0f} requests; count with your own.",
+        f"At this run's {rate:.3g} requests per second on a connection, {age} are {requests:,.0f} requests; count with your own.",
     )
 
 

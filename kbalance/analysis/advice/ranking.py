@@ -17,7 +17,7 @@ def ranked(cause: str, made: Iterable[Recommendation], case: Case) -> list[Recom
     """The ways out of one cause that help here, best first.
 
     First what the shape of this Service asks for. Then what keeps to the tolerance; among that, what this run measured before
-    what is only predicted; and then as the table has it. A queue comes last: it changes what clients are promised.
+    what is only predicted; and then as the table has it.
     """
     helping = [one for one in made if cause in GOOD_ANYWAY or not _no_better(one, case)]
     if cause not in KEPT:
@@ -51,11 +51,11 @@ def _asked_for(cause: str, case: Case) -> tuple[str, ...]:
     return ()
 
 
-def _key(one: Recommendation, asked_for: tuple[str, ...], tolerance: float) -> tuple[bool, int, bool, bool]:
+def _key(one: Recommendation, asked_for: tuple[str, ...], tolerance: float) -> tuple[int, bool, bool]:
     """Smaller comes first."""
     value = effect(one)
     first = asked_for.index(one.id) if one.id in asked_for else len(asked_for)
-    return one.id == "event-driven", first, value is None or value > tolerance, one.measured_busiest is None
+    return first, value is None or value > tolerance, one.measured_busiest is None
 
 
 def _no_better(one: Recommendation, case: Case) -> bool:

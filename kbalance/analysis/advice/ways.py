@@ -78,4 +78,6 @@ def recommend(case: Case, diagnosis: Diagnosis) -> tuple[Recommendation, ...]:
         for one in ranked(finding.cause, made, case):
             unique.setdefault(one.id, one)
     setting = setting_of(case)
-    return tuple(replace(one, artifacts=artifacts(one.id, setting) or one.artifacts) for one in unique.values())
+    # A queue changes what clients are promised, so it comes after whatever changes only who answers them.
+    ordered = sorted(unique.values(), key=lambda one: one.id == "event-driven")
+    return tuple(replace(one, artifacts=artifacts(one.id, setting) or one.artifacts) for one in ordered)
