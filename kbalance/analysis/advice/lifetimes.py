@@ -112,9 +112,9 @@ def _costs(case: Case, advised: Renewal) -> tuple[str, ...]:
 
 
 def _rate(handshakes_per_s: float) -> str:
-    """The rate in the shortest unit in which it is one or more, an hour at most."""
+    """The rate in the shortest unit in which it is about one or more, an hour at most."""
     units = {"second": handshakes_per_s, "minute": 60 * handshakes_per_s, "hour": 3600 * handshakes_per_s}
-    unit = next((unit for unit, number in units.items() if round(number) >= 1), "hour")
+    unit = next((unit for unit, number in units.items() if number >= 0.95), "hour")
     return f"{count(round(units[unit]), 'handshake')} per {unit}"
 
 
