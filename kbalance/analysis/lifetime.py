@@ -101,7 +101,7 @@ def busiest_over(connections: int, n: int, lifetime_s: float, window_s: float) -
     """The mean over a window of the busiest endpoint's load over its fair share.
 
     `expected_busiest` at `effective_draws`, on a line between the whole numbers beside it. Beside simulations of 3, 5 and 10
-    endpoints it is within 4 % for ten connections and more, and within 10 % for a single one (tests/analysis/test_lifetime.py).
+    endpoints it is within 3 % for ten connections and more, and within 10 % for a single one (tests/analysis/test_lifetime.py).
     """
     draws = effective_draws(connections, lifetime_s, window_s)
     below = math.floor(draws)

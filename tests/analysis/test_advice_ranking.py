@@ -117,6 +117,15 @@ def test_few_clients_over_many_pods_balance_themselves() -> None:
     assert "30 draws: the busiest of 10 endpoints is at 1.96 times its fair share on average, above 1.5;" in given[2].why
 
 
+def test_fewer_connections_than_pods_need_one_to_each_though_short_lives_were_measured() -> None:
+    """Over a quarter of an hour a short life would do; at each moment half of the pods are idle."""
+    of = run(10, connections=5)
+    unasked = replace(of, profiles=of.profiles[:3])
+
+    assert ids(unasked, "connection-pinning")[:2] == ["client-side-balancing", "shorter-lifetime"]
+    assert ids(replace(unasked, connections=10), "connection-pinning")[:2] == ["shorter-lifetime", "client-side-balancing"]
+
+
 @pytest.mark.parametrize("service", [("app_protocol", "grpc"), ("port_name", "grpc-api"), ("port_name", "GRPC")])
 def test_grpc_is_told_of_its_own_round_robin_first(service: tuple[str, str]) -> None:
     given = recommend(run(facts=speaking(3, **dict([service]))), found("connection-pinning"))
