@@ -199,6 +199,7 @@ def _conclude(
         diagnosis=diagnosis,
         recommendations=advice.recommend(case, diagnosis),
         seed=options.seed,
+        forecasts=advice.forecasts(case, diagnosis),
         notices=(*_notices(subject, facts, accounts, together, case), *unread),
         proxy_signs=case.proxy_signs,
         vantages=tuple(
@@ -236,6 +237,9 @@ def _case(subject: Subject, facts: Facts, after: Facts | None, account: Account,
         at_once=calibrated.at_once if calibrated else (),
         proxy_signs=calibrated.proxy_signs if calibrated else (),
         started=started,
+        clients=options.clients,
+        connections=options.connections,
+        window_s=options.window_s,
         interrupted=account.partial and not _nobody(facts),
         tunnel=listener(subject.addresses[0]) if vantage.kind == "local" and subject.addresses else None,
     )

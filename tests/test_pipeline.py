@@ -126,3 +126,17 @@ def test_a_session_that_is_over_measures_nothing_and_says_so(cluster: Cluster) -
     assert report.profiles == ()
     assert report.diagnosis.cause == "invalid-measurement"
     assert report.notices == ("The run ended before these profiles could start: single, pooled, short-lived, per-endpoint.",)
+
+
+def test_the_users_clients_are_what_is_foretold(cluster: Cluster) -> None:
+    options = replace(QUICK, clients=20, connections=5, window_s=300.0)
+
+    report = run(subject(cluster.service, read_facts=lambda: known(cluster)), options)
+
+    assert [(f.what, f.clients, f.connections, f.endpoints) for f in report.forecasts] == [
+        ("now", 20, 5, 3),
+        ("scaled out", 20, 5, 6),
+        ("merged", 20, 5, 2),
+        ("more clients", 200, 5, 3),
+    ]
+    assert "end connections after 5 minutes" in next(r.title for r in report.recommendations if r.id == "shorter-lifetime")

@@ -33,6 +33,12 @@ class Case:
     proxy_signs: tuple[str, ...] = ()
     started: str = ""
     """When the run began, RFC 3339 in UTC; empty: not known, so that nobody's age is."""
+    clients: int = 1
+    """Processes that the user has talking to the Service."""
+    connections: int = 10
+    """That each of them keeps: the size of its pool."""
+    window_s: float = 900.0
+    """Over which load should even out."""
     tunnel: str | None = None
     """The command that leads from the target's address into a cluster; ``None``: none is known."""
     interrupted: bool = False

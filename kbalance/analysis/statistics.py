@@ -248,7 +248,7 @@ def draws_to_tell(n: int, tolerance: float, alpha: float) -> int:
     """
     if n < 2:
         return 0
-    looks_even = _smallest(lambda draws: _chance_above(n, draws, tolerance) < alpha / 10)
+    looks_even = _smallest(lambda draws: chance_above(n, draws, tolerance) < alpha / 10)
     finds_doubled = _smallest(lambda draws: _chance_missed(n, draws, alpha) < MISSED_AT_END)
     return max(looks_even, finds_doubled)
 
@@ -286,6 +286,17 @@ def draws_to_miss(n: int) -> int:
 def draws_to_fix() -> int:
     """Connections of which one at least goes elsewhere with 99 % where one endpoint gets nine tenths of them."""
     return math.ceil(math.log(MISTAKEN) / math.log(0.9))
+
+
+def expected_idle(connections: int, n: int) -> float:
+    """The mean number of endpoints that get nothing when each connection is a fair draw among n: n (1 - 1/n)^connections."""
+    return n * (1 - 1 / n) ** connections
+
+
+def chance_above(n: int, draws: int, tolerance: float) -> float:
+    """At most this is the probability that a fair draw's busiest endpoint is above the tolerance."""
+    first = math.floor(tolerance * draws / n) + 1
+    return n * math.fsum(_binomial_terms(draws, 1 / n, first, 1))
 
 
 def finite(log_e_value: float) -> float:
@@ -333,12 +344,6 @@ def _smallest(holds: Callable[[int], bool]) -> int:
         middle = (low + high) // 2
         low, high = (low, middle) if holds(middle) else (middle, high)
     return high
-
-
-def _chance_above(n: int, draws: int, tolerance: float) -> float:
-    """At most this is the probability that a fair draw's busiest endpoint is above the tolerance."""
-    first = math.floor(tolerance * draws / n) + 1
-    return n * math.fsum(_binomial_terms(draws, 1 / n, first, 1))
 
 
 def _chance_missed(n: int, draws: int, alpha: float) -> float:

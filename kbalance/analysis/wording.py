@@ -25,6 +25,14 @@ def millis(value: float) -> str:
     return f"{value:.0f} ms" if value >= 10 else f"{value:.1f} ms"
 
 
+def duration(seconds: float) -> str:
+    """``30 seconds``, ``15 minutes``, ``1 hour``; in the largest unit that leaves a whole number."""
+    for unit, length in (("hour", 3600), ("minute", 60)):
+        if seconds >= length and seconds % length == 0:
+            return count(round(seconds / length), unit)
+    return f"{seconds:g} second" + ("" if seconds == 1 else "s")
+
+
 def count(number: int, noun: str) -> str:
     """``1 endpoint``, ``3 endpoints``."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

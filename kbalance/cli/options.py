@@ -49,6 +49,22 @@ _MEASURING = (
         help="Size of the pool in pooled.",
     ),
     click.option(
+        "--clients",
+        type=click.IntRange(1, 1_000_000),
+        default=1,
+        show_default=True,
+        metavar="N",
+        help="Client processes that you have, each with such a pool; forecast and advice count with them.",
+    ),
+    click.option(
+        "--window",
+        type=Duration(),
+        default="15m",
+        show_default=True,
+        metavar="TIME",
+        help="Time over which load should even out: your autoscaler's or your SLO's; advice counts with it.",
+    ),
+    click.option(
         "--pool-policy",
         type=_words(PoolPolicy),
         default="round-robin",
@@ -267,6 +283,8 @@ def to_options(given: Mapping[str, Any]) -> Options:
         identity=given["identity"],
         tolerance=given["tolerance"],
         alpha=given["alpha"],
+        clients=given["clients"],
+        window_s=given["window"],
         seed=int.from_bytes(os.urandom(4), "big") if given["seed"] is None else given["seed"],
     )
 

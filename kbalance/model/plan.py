@@ -102,4 +102,7 @@ class Options:
     """Chance of a false alarm per run."""
     clients: int = 1
     """Client processes that the forecast and the advice count with; each keeps `connections`."""
+    window_s: float = 900.0
+    """Over which load should even out. Kubernetes' autoscaler looks back 5 minutes before it scales down, alerts on error budgets
+    commonly an hour; this lies between."""
     seed: int = 0

@@ -18,6 +18,7 @@ from kbalance.model.target import Target
 from kbalance.model.words import FactsSource, Profile, Severity, Stop, TargetKind
 from kbalance.render import Style
 from kbalance.render.distribution import distribution, factor, listed
+from kbalance.render.forecast import forecast
 from kbalance.render.method import latencies, method
 from kbalance.render.terminal import Ink, bullets, columns, counted, field, harmless, heading, paint, visible, wrapped
 from kbalance.render.vantages import vantages
@@ -30,6 +31,8 @@ _READING = (
 
 MOST_ROWS = 8
 """Rows of failures or unknown names; what is left out is counted."""
+CLEARLY = 1.05
+"""A predicted load over a measured one from which on the difference is not one of digits."""
 MOST_ARTIFACT_LINES = 24
 """A longer artifact is named, not printed: it would bury the report."""
 
@@ -46,6 +49,7 @@ def render(report: Report, style: Style) -> str:
         _why(report, style),
         _also(report, style),
         _fixes(report, style),
+        forecast(report, style),
         latencies(report, style),
         _ruled_out(report.diagnosis, style),
         method(report, style),
@@ -244,15 +248,20 @@ def _fix(number: int, one: Recommendation, worst: float | None, style: Style) ->
 
 
 def _effect(one: Recommendation, worst: float | None) -> str:
-    """The busiest endpoint with the fix beside without; nothing where that is not known."""
-    if one.measured_busiest is not None:
-        word, value = "measured", one.measured_busiest
-    elif one.predicted_busiest is not None:
-        word, value = "predicted", one.predicted_busiest
-    else:
+    """The busiest endpoint with the fix beside without; nothing where that is not known.
+
+    What was measured leads, unless the advised value is predicted to do clearly worse: short-lived connections are the limit of a
+    shorter lifetime, and no longer one promises as much.
+    """
+    measured, predicted = one.measured_busiest, one.predicted_busiest
+    value = measured if measured is not None else predicted
+    if value is None:
         return ""
+    word, limit = "measured" if measured is not None else "predicted", ""
+    if measured is not None and predicted is not None and predicted > CLEARLY * measured:
+        word, value, limit = "predicted", predicted, f" (measured at its limit: {factor(measured)})"
     beside = "" if worst is None else f" instead of {factor(worst)}" if value < worst else f", no better than {factor(worst)}"
-    return f": {word} {factor(value)}{beside}"
+    return f": {word} {factor(value)}{beside}{limit}"
 
 
 def _artifact(artifact: Artifact, number: int, indent: str, style: Style) -> list[str]:

@@ -246,7 +246,7 @@ def test_a_reader_that_has_seen_enough_is_no_error(cluster: Cluster) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_gives_the_report_of_what_was_measured(cluster: Cluster, number: signal.Signals) -> None:
-    """At 20 requests a second the run would take a minute; it is interrupted once the first profile flows, behind four at once."""
+    """At 20 requests a second the run would take a minute; it is interrupted once a profile flows, after four at once."""
     before = sum(cluster.picks().values())
     arguments = ("probe", f"http://{cluster.service}", *endpoint_options(cluster), "--rate", "20", "-o", "json")
     with subprocess.Popen(

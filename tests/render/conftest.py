@@ -16,6 +16,7 @@ from kbalance.model.report import (
     Evidence,
     FailureCount,
     Finding,
+    Forecast,
     IdentityReport,
     Latency,
     ProfileReport,
@@ -446,6 +447,21 @@ def _empty() -> Report:
     )
 
 
+def _many_clients() -> Report:
+    """The user said how many clients there are."""
+    rows = (
+        ("now", 20, 3, 1.101, 0.0),
+        ("scaled out", 20, 6, 1.218, 0.0),
+        ("merged", 20, 2, 1.056, 0.0),
+        ("more clients", 2000, 3, 1.01, 0.0),
+    )
+    foretold = tuple(
+        Forecast(what=what, clients=clients, connections=10, endpoints=n, expected_busiest=busiest, expected_idle=idle)
+        for what, clients, n, busiest, idle in rows
+    )
+    return replace(_classic(), forecasts=foretold)
+
+
 SAMPLES: Mapping[str, Callable[[], Report]] = {
     "classic": _classic,
     "healthy": _healthy,
@@ -453,6 +469,7 @@ SAMPLES: Mapping[str, Callable[[], Report]] = {
     "unidentified": _unidentified,
     "20-endpoints": lambda: _crowded(20),
     "200-endpoints": lambda: _crowded(200),
+    "many-clients": _many_clients,
     "partial": _partial,
     "long-names": _long_names,
     "empty": _empty,

@@ -233,3 +233,12 @@ def test_bar_shows_whatever_is_more_than_nothing(share: float, in_unicode: str, 
 
 def test_skyline_is_relative_to_its_highest() -> None:
     assert (spark([0, 1, 50, 100], PLAIN), spark([0, 1, 50, 100], ASCII)) == ("·▁▅█", ".159")
+
+
+def test_a_limit_that_the_advised_value_does_not_reach_is_not_its_effect(classic: Report) -> None:
+    """Connections of one request each were measured; a lifetime of a quarter of an hour is advised."""
+    advised = replace(classic.recommendations[1], measured_busiest=1.05, predicted_busiest=1.39)
+
+    lines = _lines(replace(classic, recommendations=(advised,)))
+
+    assert "  1. Give connections a shorter life, with jitter: predicted 1.39x instead of 3.00x (measured at its" in lines

@@ -1,0 +1,113 @@
+"""What advice asks of a case: how many connections there are, whether luck evens them out, what the Service speaks."""
+
+from kbalance.analysis.case import Case
+from kbalance.analysis.checks.clients import CROWDED, CROWDED_REQUESTS
+from kbalance.analysis.statistics import chance_above, expected_busiest
+from kbalance.analysis.wording import count, times
+from kbalance.model.report import ProfileReport
+from kbalance.model.words import Placement, Spread
+
+UNLIKELY = 0.05
+"""Chance of an uneven moment that needs no cure."""
+
+_HTTP2 = ("http2", "h2", "h2c")
+"""As port names and application protocols have it; Kubernetes' own word for the latter is ``kubernetes.io/h2c``."""
+
+
+def each_keeps(case: Case) -> int:
+    """Connections of one client that carry its requests.
+
+    A pool may put nearly all requests on few of its connections: it takes the one used last, or HTTP/2 carries them side by side.
+    Where the run saw that, a client keeps as many as its requests would fill at the rate of the fullest. Where HTTP/2 is known
+    from the Service's port and was not spoken, a client keeps one.
+    """
+    pooled = case.pooled
+    if multiplexes(case) and (pooled is None or pooled.protocol.startswith("http1")):
+        return 1
+    if pooled is None or not pooled.connections.requests_max:
+        return case.connections
+    slots = pooled.parameters.get("connections")
+    opened = slots if isinstance(slots, int) and slots else case.connections
+    fullest, mean = pooled.connections.requests_max, pooled.requests.sent / opened
+    if fullest < max(CROWDED * mean, mean + CROWDED_REQUESTS):
+        return case.connections
+    # Of opened / connections vantage points, each with a pool of its own.
+    filled = pooled.requests.sent / fullest * case.connections / opened
+    return max(1, min(case.connections, round(filled)))
+
+
+def all_keep(case: Case) -> int:
+    """Connections that carry requests, of all the user's clients."""
+    return case.clients * each_keeps(case)
+
+
+def averages_out(case: Case) -> bool:
+    """Whether so many clients keep so many connections that luck alone hardly ever leaves an endpoint above the tolerance."""
+    return case.n > 1 and chance_above(case.n, all_keep(case), case.tolerance) < UNLIKELY
+
+
+def few(case: Case) -> bool:
+    """Whether there are fewer connections than endpoints, so that some get nothing whatever is drawn."""
+    return all_keep(case) < case.n
+
+
+def is_grpc(case: Case) -> bool:
+    """Whether the port says so, or it was spoken."""
+    return any(word == "grpc" or (word.startswith("grpc-") and not word.startswith("grpc-web")) for word in _spoken(case))
+
+
+def multiplexes(case: Case) -> bool:
+    """Whether clients put all their requests on one connection, as those of HTTP/2 and gRPC do."""
+    return is_grpc(case) or any(word in _HTTP2 or word.partition("-")[0] in _HTTP2 for word in _spoken(case))
+
+
+def _spoken(case: Case) -> tuple[str, ...]:
+    """Words for what the Service speaks: its port's ``appProtocol`` and name (Istio reads names as ``protocol-suffix``), and
+    protocols of the run."""
+    service = case.facts.service
+    told = (service.app_protocol, service.port_name) if service is not None else ()
+    words = [word.lower().removeprefix("kubernetes.io/") for word in told if word]
+    return (*words, *(p.protocol for p in case.profiles))
+
+
+def draws_fairly(case: Case) -> bool:
+    """Whether nothing speaks against a fair draw of fresh connections, from endpoints that all answer."""
+    return not case.dead and (case.fresh is None or case.fresh.placement not in (Placement.BIASED, Placement.FIXED))
+
+
+def worst(case: Case) -> float | None:
+    """Busiest over fair share of the worst profile that dialled the target's address; the report compares fixes with it."""
+    return max((p.busiest for p in case.through if p.busiest is not None), default=None)
+
+
+def measured(report: ProfileReport | None) -> float | None:
+    """The busiest endpoint's load over its fair share, where the profile could say."""
+    return report.busiest if report is not None and report.spread is not Spread.FAILED else None
+
+
+def kept(case: Case) -> str:
+    """What clients that keep connections saw, for comparison."""
+    seen = [
+        f"{times(p.busiest)} with {count(p.connections.opened, 'kept connection')}"
+        for p in (case.single, case.pooled)
+        if p is not None and p.busiest is not None
+    ]
+    return f"it was {' and '.join(dict.fromkeys(seen))}" if seen else "clients that keep connections were not measured"
+
+
+def fair(case: Case) -> float | None:
+    """What a fair draw of this run's fresh connections would have given."""
+    if case.fresh is None or not case.fresh.evidence.connections:
+        return None
+    return expected_busiest(case.fresh.evidence.connections, case.n)
+
+
+def held_words(case: Case) -> str:
+    """The user's connections in words: ``200 connections of 20 clients``."""
+    idle = "" if each_keeps(case) >= case.connections else " (those that carry requests)"
+    return f"{count(all_keep(case), 'connection')}{idle} of {count(case.clients, 'client')}"
+
+
+def verb(case: Case, plural: str, singular: str) -> str:
+    """The verb that goes with `held_words`."""
+    return singular if all_keep(case) == 1 else plural
