@@ -5,9 +5,11 @@ from dataclasses import replace
 
 import pytest
 
+from kbalance.analysis.thresholds import parse
+from kbalance.errors import TargetError
 from kbalance.kube.convert import facts
 from kbalance.model.plan import Options
-from kbalance.model.report import Report
+from kbalance.model.report import Report, Threshold
 from kbalance.model.target import Address, Facts, Target
 from kbalance.model.words import FactsSource, Profile, Spread, Stop, TargetKind
 from kbalance.pipeline import Subject, facts_of_addresses, measure
@@ -126,3 +128,26 @@ def test_a_session_that_is_over_measures_nothing_and_says_so(cluster: Cluster) -
     assert report.profiles == ()
     assert report.diagnosis.cause == "invalid-measurement"
     assert report.notices == ("The run ended before these profiles could start: single, pooled, short-lived, per-endpoint.",)
+
+
+def test_a_threshold_that_nothing_can_answer_is_refused_before_any_traffic(cluster: Cluster) -> None:
+    before = cluster.picks()
+    options = replace(QUICK, thresholds=(parse("per-endpoint.failed==0"),))
+
+    with pytest.raises(TargetError, match="name them with --endpoint"):
+        run(subject(cluster.service, read_facts=lambda: facts_of_addresses((cluster.service,))), options)
+
+    assert cluster.picks() == before
+
+
+def test_a_threshold_on_a_profile_that_never_began_fails(cluster: Cluster) -> None:
+    session = Session(timeout_s=1, deadline_s=None, max_connections=100, seed=1)
+    session.interrupt()
+    options = replace(QUICK, thresholds=(parse("pooled.idle==0"), parse("requests==0")))
+
+    report = run(subject(cluster.service, read_facts=lambda: known(cluster)), options, session)
+
+    assert report.thresholds == (
+        Threshold(expression="pooled.idle==0", value=None, passed=False),
+        Threshold(expression="requests==0", value=0.0, passed=True),
+    )

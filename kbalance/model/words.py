@@ -154,6 +154,17 @@ class OutputFormat(StrEnum):
     JSON = "json"
 
 
+class Comparison(StrEnum):
+    """How a number of the report is compared with the user's limit."""
+
+    LESS = "<"
+    AT_MOST = "<="
+    MORE = ">"
+    AT_LEAST = ">="
+    EQUAL = "=="
+    NOT_EQUAL = "!="
+
+
 class Stop(StrEnum):
     """Why a profile ended."""
 
