@@ -152,6 +152,10 @@ class OutputFormat(StrEnum):
 
     TEXT = "text"
     JSON = "json"
+    MARKDOWN = "markdown"
+    """For a job summary or a ticket on GitHub."""
+    JUNIT = "junit"
+    """XML for the test reports of CI servers."""
 
 
 class Comparison(StrEnum):
