@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from time import gmtime, strftime
 
 from kbalance import __version__
-from kbalance.analysis import advice, planning, rules
+from kbalance.analysis import advice, planning, rules, thresholds
 from kbalance.analysis.account import Account
 from kbalance.analysis.case import NOBODY
 from kbalance.errors import DiscoveryError, KbalanceError, TargetError, TrafficError
@@ -50,11 +50,12 @@ def measure(
     """Measures from here.
 
     Raises:
-        TargetError: the plan asks for something impossible.
+        TargetError: the plan or a threshold asks for something impossible.
         TrafficError: nothing answered at all, and nothing is known of what should have.
     """
     started = _now()
     facts = subject.read_facts()
+    thresholds.check_facts(options, facts)
     account = Account(facts, options, subject.zones)
     account.add(Started(vantage=subject.vantage))
 
@@ -85,6 +86,7 @@ def measure_elsewhere(
     """
     started, began_s = _now(), clock()
     facts = subject.read_facts()
+    thresholds.check_facts(options, facts)
     accounts = [Account(facts, planning.share(options, workers, worker), subject.zones) for worker in range(workers)]
     records: list[list[Record]] = [[] for _ in range(workers)]
     told: dict[int, Progressed] = {}
@@ -186,7 +188,7 @@ def _conclude(
         if len(accounts) > 1 and account.calibrated is not None
     }
     diagnosis = rules.diagnose_all(case, {_place(one, worker): one for worker, one in apart.items()})
-    return Report(
+    report = Report(
         kbalance=__version__,
         started=started,
         duration_s=elapsed_s(),
@@ -206,7 +208,9 @@ def _conclude(
             VantageReport(worker=worker, vantage=one.vantage or subject.vantage, profiles=one.profiles)
             for worker, one in apart.items()
         ),
+        fail_on=options.fail_on,
     )
+    return replace(report, thresholds=thresholds.judged(report, options.thresholds))
 
 
 def _read_again(subject: Subject) -> tuple[Facts | None, tuple[str, ...]]:

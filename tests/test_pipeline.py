@@ -5,9 +5,11 @@ from dataclasses import replace
 
 import pytest
 
+from kbalance.analysis.thresholds import parse
+from kbalance.errors import TargetError
 from kbalance.kube.convert import facts
 from kbalance.model.plan import Options
-from kbalance.model.report import Report
+from kbalance.model.report import Report, Threshold
 from kbalance.model.target import Address, Facts, Target
 from kbalance.model.words import FactsSource, Profile, Spread, Stop, TargetKind
 from kbalance.pipeline import Subject, facts_of_addresses, measure
@@ -113,7 +115,7 @@ def test_the_run_is_the_same_for_the_same_seed(cluster: Cluster) -> None:
     first, second = (run(subject(cluster.service, read_facts=lambda: known(cluster)), options) for _ in range(2))
 
     assert [p.endpoints[0].requests for p in first.profiles] == [p.endpoints[0].requests for p in second.profiles]
-    assert (first.seed, first.diagnosis) == (second.seed, second.diagnosis)
+    assert (first.seed, first.diagnosis.findings) == (second.seed, second.diagnosis.findings)
 
 
 def test_a_session_that_is_over_measures_nothing_and_says_so(cluster: Cluster) -> None:
@@ -140,3 +142,26 @@ def test_the_users_clients_are_what_is_foretold(cluster: Cluster) -> None:
         ("more clients", 200, 5, 3),
     ]
     assert "end connections after 5 minutes" in next(r.title for r in report.recommendations if r.id == "shorter-lifetime")
+
+
+def test_a_threshold_that_nothing_can_answer_is_refused_before_any_traffic(cluster: Cluster) -> None:
+    before = cluster.picks()
+    options = replace(QUICK, thresholds=(parse("per-endpoint.failed==0"),))
+
+    with pytest.raises(TargetError, match="name them with --endpoint"):
+        run(subject(cluster.service, read_facts=lambda: facts_of_addresses((cluster.service,))), options)
+
+    assert cluster.picks() == before
+
+
+def test_a_threshold_on_a_profile_that_never_began_fails(cluster: Cluster) -> None:
+    session = Session(timeout_s=1, deadline_s=None, max_connections=100, seed=1)
+    session.interrupt()
+    options = replace(QUICK, thresholds=(parse("pooled.idle==0"), parse("requests==0")))
+
+    report = run(subject(cluster.service, read_facts=lambda: known(cluster)), options, session)
+
+    assert report.thresholds == (
+        Threshold(expression="pooled.idle==0", value=None, passed=False),
+        Threshold(expression="requests==0", value=0.0, passed=True),
+    )

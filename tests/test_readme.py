@@ -18,9 +18,9 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def commands() -> list[str]:
-    """Every kbalance command line in the README's shell blocks, code spans and the help pages' examples."""
-    blocks = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
-    lines = [line for block in blocks for line in block.splitlines() if line.startswith("kbalance ")]
+    """Every kbalance command line in the README's shell and workflow blocks, code spans and the help pages' examples."""
+    blocks = re.findall(r"```(?:sh|yaml)\n(.*?)```", README.replace("\\\n", " "), re.DOTALL)
+    lines = [line.strip() for block in blocks for line in block.splitlines() if line.strip().startswith("kbalance ")]
     spans = [span for span in re.findall(r"`(kbalance [^`]+)`", README) if "CAUSE" not in span]
     pages = [cli.help or "", *(command.help or "" for command in cli.commands.values())]
     joined = "\n".join(pages).replace("\\\n", " ")
@@ -41,11 +41,21 @@ def test_command_is_understood(line: str) -> None:
         with pytest.raises(Exit0):
             cli.commands[name].make_context(name, arguments)
     else:
-        assert cli.commands[name].make_context(name, arguments).params
+        given = cli.commands[name].make_context(name, arguments).params
+        assert given
+        # The values of some options are understood only here.
+        assert name == "explain" or to_options(given)
 
 
 def test_the_causes_are_those_of_the_rule_table() -> None:
     assert README.split("<!-- causes -->\n")[1].split("<!-- end of causes -->")[0] == refresh_readme.causes()
+
+
+def test_the_metrics_are_those_of_the_thresholds() -> None:
+    page = refresh_readme.THRESHOLDS.read_text(encoding="utf-8")
+
+    assert refresh_readme.thresholds(page) == page
+    assert "`p99_ms`" in page
 
 
 def test_the_exit_codes_are_those_of_the_program() -> None:

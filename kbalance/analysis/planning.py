@@ -45,6 +45,15 @@ def alpha_share(profile: Profile, options: Options) -> float:
     return options.alpha * ALPHA_WEIGHTS[profile] / max(1, sum(ALPHA_WEIGHTS[p] for p in set(options.profiles)))
 
 
+def stops_early(options: Options) -> bool:
+    """Whether short-lived may end once its question is settled.
+
+    Not where the user demands something of its numbers: fewer connections would make them vary more by luck, and how often a
+    demand fails by luck could not be said beforehand.
+    """
+    return options.early_stop and not any(limit.profile is Profile.SHORT_LIVED for limit in options.thresholds)
+
+
 def reachable(facts: Facts) -> tuple[EndpointFacts, ...]:
     """The ready endpoints that can be dialled directly."""
     return tuple(e for e in facts.ready if e.address is not None)

@@ -51,7 +51,7 @@ def demo(ctx: click.Context, /, scenario: str, list_scenarios: bool, serve: bool
             if serve:
                 return _serve(chosen, cluster)
             options = _options(ctx, chosen, given)
-            code = run(_subject(cluster), options, None, outputs=given["outputs"], fail_on=given["fail_on"])
+            code = run(_subject(cluster), options, None, outputs=given["outputs"])
     except ClusterError as error:
         raise TrafficError(f"The embedded cluster failed: {error}.") from error
     if is_terminal(sys.stderr):

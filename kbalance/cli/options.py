@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
@@ -30,6 +30,25 @@ def _later(name: str) -> Callable[[click.Context, click.Parameter, str], list[An
 
 def _words(closed_set: type[Profile | PoolPolicy | FailOn | VantageChoice]) -> click.Choice[str]:
     return click.Choice([word.value for word in closed_set])
+
+
+def _either(closed_set: type[OutputFormat]) -> str:
+    *most, last = (word.value for word in closed_set)
+    return f"{', '.join(most)} or {last}"
+
+
+class _Threshold(click.Option):
+    """Its help lists what can be compared, and is made when somebody asks for it: the tables cost time to import."""
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        from kbalance.analysis.thresholds import PROFILE_METRICS, RUN_METRICS
+
+        self.help = (
+            "Demand of the report, as in 'short-lived.busiest<=1.3'; repeatable; exit code 1 where one does not hold. "
+            f"Numbers of a profile: {', '.join(m.name for m in PROFILE_METRICS)}; "
+            f"of the run: {', '.join(m.name for m in RUN_METRICS)}."
+        )
+        return super().get_help_record(ctx)
 
 
 _MEASURING = (
@@ -212,6 +231,13 @@ _CLUSTER = (
 
 _REPORT = (
     click.option(
+        "--threshold",
+        "thresholds",
+        multiple=True,
+        cls=_Threshold,
+        metavar="EXPRESSION",
+    ),
+    click.option(
         "--fail-on",
         type=_words(FailOn),
         default="problem",
@@ -225,7 +251,7 @@ _REPORT = (
         multiple=True,
         type=Output(tuple(f.value for f in OutputFormat)),
         metavar="FORMAT[=FILE]",
-        help="Report format, text or json; FORMAT=FILE writes a file; repeatable.  [default: text]",
+        help=f"Report format, {_either(OutputFormat)}; FORMAT=FILE writes a file; repeatable.  [default: text]",
     ),
 )
 
@@ -258,13 +284,13 @@ def to_options(given: Mapping[str, Any]) -> Options:
     """The options of a run from click's values.
 
     Raises:
-        TargetError: the body's file cannot be read.
+        TargetError: the body's file cannot be read, or a threshold makes no sense.
     """
     from kbalance.model.plan import Lifetime, Options
 
     limit = given["max_requests_per_connection"]
     age = given["max_connection_age"]
-    return Options(
+    options = Options(
         profiles=tuple(p for p in Profile if not given["profiles"] or p.value in given["profiles"]),
         connections=given["connections"],
         pool_policy=PoolPolicy(given["pool_policy"]),
@@ -286,7 +312,22 @@ def to_options(given: Mapping[str, Any]) -> Options:
         clients=given["clients"],
         window_s=given["window"],
         seed=int.from_bytes(os.urandom(4), "big") if given["seed"] is None else given["seed"],
+        fail_on=FailOn(given["fail_on"]),
     )
+    return _demanding(options, given["thresholds"])
+
+
+def _demanding(options: Options, texts: Sequence[str]) -> Options:
+    """The options with thresholds that are right in themselves and for these profiles."""
+    if not texts:
+        return options
+    from dataclasses import replace
+
+    from kbalance.analysis.thresholds import check_profiles, parse
+
+    options = replace(options, thresholds=tuple(map(parse, texts)))
+    check_profiles(options)
+    return options
 
 
 def _body(text: str | None) -> bytes:

@@ -62,7 +62,7 @@ def probe(target: str, endpoints: tuple[str, ...], **given: Any) -> int:
     \b
     Exit codes:
       0  measured, nothing at or above --fail-on
-      1  measured, with findings
+      1  measured, with findings or a failed threshold
       2  wrong usage
       3  could not measure
       130  interrupted; the report covers what was measured
@@ -84,7 +84,7 @@ def probe(target: str, endpoints: tuple[str, ...], **given: Any) -> int:
     addresses = resolve(named.host, named.port, options.timeout_s)
     known = facts or facts_of_addresses(addresses)
     subject = Subject(target=named, addresses=addresses, read_facts=lambda: known)
-    return run(subject, options, tls, outputs=given["outputs"], fail_on=given["fail_on"])
+    return run(subject, options, tls, outputs=given["outputs"])
 
 
 def _probe_service(service: ServiceName, options: Options, endpoints: tuple[str, ...], given: dict[str, Any]) -> int:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 import click
 
 from kbalance.cli.exits import Exit
-from kbalance.model.words import Confidence, FailOn, OutputFormat, Severity
+from kbalance.model.words import OutputFormat
 
 if TYPE_CHECKING:
     from kbalance.model.plan import Options
@@ -33,7 +33,7 @@ class Stoppable(Protocol):
     def interrupt(self) -> None: ...
 
 
-def run(subject: Subject, options: Options, tls: Tls | None, *, outputs: Sequence[tuple[str, str | None]], fail_on: str) -> int:
+def run(subject: Subject, options: Options, tls: Tls | None, *, outputs: Sequence[tuple[str, str | None]]) -> int:
     """Measures from here, writes the reports, and gives the exit code."""
     check_outputs(outputs)
     from kbalance.pipeline import measure
@@ -46,7 +46,7 @@ def run(subject: Subject, options: Options, tls: Tls | None, *, outputs: Sequenc
         seed=options.seed,
         tls=tls,
     )
-    return reported(session, lambda tell: measure(subject, options, session, tell), outputs=outputs, fail_on=fail_on)
+    return reported(session, lambda tell: measure(subject, options, session, tell), outputs=outputs)
 
 
 def reported(
@@ -54,7 +54,6 @@ def reported(
     make: Callable[[Callable[[str, int, int], None]], Report],
     *,
     outputs: Sequence[tuple[str, str | None]],
-    fail_on: str,
 ) -> int:
     """Makes the report with progress and Ctrl-C, writes it, and gives the exit code."""
     from time import monotonic
@@ -79,7 +78,7 @@ def reported(
         click.echo(help_page(report.identity.rejected, report.target), err=True)
     for name, file in outputs or [(OutputFormat.TEXT.value, None)]:
         _write(report, OutputFormat(name), file)
-    return Exit.INTERRUPTED if stoppable.interrupted else exit_code(report, FailOn(fail_on))
+    return Exit.INTERRUPTED if stoppable.interrupted else exit_code(report)
 
 
 def check_outputs(outputs: Sequence[tuple[str, str | None]]) -> None:
@@ -99,17 +98,13 @@ def check_outputs(outputs: Sequence[tuple[str, str | None]]) -> None:
             raise TargetError(f"The report cannot be written to {where}: no such folder, or not writable.")
 
 
-def exit_code(report: Report, fail_on: FailOn) -> int:
+def exit_code(report: Report) -> int:
     """What the report means for a script."""
-    from kbalance.analysis.rules import NOT_MEASURED
+    from kbalance.analysis.outcome import measured, missed, unaccepted
 
-    if report.diagnosis.cause in NOT_MEASURED:
+    if not measured(report):
         return Exit.NOT_MEASURED
-    failing = {FailOn.PROBLEM: {Severity.PROBLEM}, FailOn.RISK: {Severity.PROBLEM, Severity.RISK}, FailOn.NEVER: set[Severity]()}
-    # What is merely possible does not fail a check, unless it is the verdict.
-    sure = (f for f in report.diagnosis.findings if f.confidence is not Confidence.POSSIBLE)
-    found = {report.diagnosis.severity, *(finding.severity for finding in sure)}
-    return Exit.FINDINGS if found & failing[fail_on] or any(not t.passed for t in report.thresholds) else Exit.OK
+    return Exit.FINDINGS if unaccepted(report) or missed(report) else Exit.OK
 
 
 @contextmanager

@@ -48,7 +48,7 @@ def probe_service(named: ServiceName, options: Options, given: Mapping[str, Any]
         return _print(_mission(client, found, target, options, given, tls), found)
     if _runs_here(VantageChoice(given["vantage"]), found, target, given):
         subject = _subject(client, reference, found, target, _here(found), _addresses(target, found, options))
-        return run(subject, options, tls, outputs=given["outputs"], fail_on=given["fail_on"])
+        return run(subject, options, tls, outputs=given["outputs"])
     mission = _mission(client, found, target, options, given, tls)
     subject = _subject(client, reference, found, target, Vantage(kind="job"))
     return _from_job(client, subject, mission, options, given)
@@ -248,7 +248,7 @@ def _from_job(client: Client, subject: Subject, mission: Mission, options: Optio
             return measure_elsewhere(subject, options, placement.workers, remote.send, monotonic, progress)
 
     try:
-        return reported(remote, make, outputs=given["outputs"], fail_on=given["fail_on"])
+        return reported(remote, make, outputs=given["outputs"])
     finally:
         for problem in remote.problems:
             click.echo(f"kbalance: {problem}", err=True)

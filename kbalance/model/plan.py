@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from kbalance.model.target import Address
-from kbalance.model.words import PoolPolicy, Profile
+from kbalance.model.words import Comparison, FailOn, PoolPolicy, Profile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +71,20 @@ class TrafficPlan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Limit:
+    """What the user demands of one number of the report."""
+
+    expression: str
+    """As it was written, for example ``short-lived.busiest<=1.3``."""
+    profile: Profile | None
+    """Whose number it is; ``None``: the whole run's."""
+    metric: str
+    """A name of the tables in `kbalance.analysis.thresholds`."""
+    comparison: Comparison
+    bound: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
     """What the user asked for, beyond the target; the defaults are safe on production."""
 
@@ -106,3 +120,5 @@ class Options:
     """Over which load should even out. Kubernetes' autoscaler looks back 5 minutes before it scales down, alerts on error budgets
     commonly an hour; this lies between."""
     seed: int = 0
+    thresholds: tuple[Limit, ...] = ()
+    fail_on: FailOn = FailOn.PROBLEM

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from kbalance.model.target import Facts, Target
-from kbalance.model.words import Confidence, Failure, Placement, Profile, Severity, Spread, Stop
+from kbalance.model.words import Confidence, FailOn, Failure, Placement, Profile, Severity, Spread, Stop
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -266,6 +266,7 @@ class Threshold:
 
     expression: str
     value: float | None
+    """What was compared, to six digits as it stands in the JSON report; ``None``: it was not measured, and the check fails."""
     passed: bool
 
 
@@ -307,3 +308,5 @@ class Report:
     """Load per endpoint for the user's number of clients; the first is the present state."""
     vantages: tuple[VantageReport, ...] = ()
     """What each of several vantage points saw; `profiles` then holds all their connections together. Empty for one alone."""
+    fail_on: FailOn = FailOn.PROBLEM
+    """The mildest severity of a finding that the user does not accept."""

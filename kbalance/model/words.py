@@ -152,6 +152,21 @@ class OutputFormat(StrEnum):
 
     TEXT = "text"
     JSON = "json"
+    MARKDOWN = "markdown"
+    """For a job summary or a ticket on GitHub."""
+    JUNIT = "junit"
+    """XML for the test reports of CI servers."""
+
+
+class Comparison(StrEnum):
+    """How a number of the report is compared with the user's limit."""
+
+    LESS = "<"
+    AT_MOST = "<="
+    MORE = ">"
+    AT_LEAST = ">="
+    EQUAL = "=="
+    NOT_EQUAL = "!="
 
 
 class Stop(StrEnum):

@@ -29,6 +29,8 @@ _MODULES: Mapping[OutputFormat, str] = MappingProxyType(
     {
         OutputFormat.TEXT: "kbalance.render.text",
         OutputFormat.JSON: "kbalance.render.json",
+        OutputFormat.MARKDOWN: "kbalance.render.markdown",
+        OutputFormat.JUNIT: "kbalance.render.junit",
     }
 )
 

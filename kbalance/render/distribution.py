@@ -120,8 +120,13 @@ def _table(profiles: Sequence[ProfileReport], heads: Sequence[str], middle: Sequ
 
 
 def _verdict(profile: ProfileReport, style: Style) -> str:
+    spread = profile.spread.value
+    return verdict(profile).replace(spread, paint(spread, _SPREAD_INK[profile.spread], style), 1)
+
+
+def verdict(profile: ProfileReport) -> str:
     """How the load lay and, where that could be told, what chose the endpoint."""
-    spread = paint(profile.spread.value, _SPREAD_INK[profile.spread], style)
+    spread = profile.spread.value
     match profile.placement:
         case Placement.UNKNOWN:
             return spread
@@ -167,19 +172,44 @@ def _heights(profile: ProfileReport, per_bar: int) -> list[float]:
 
 def _standing_out(profile: ProfileReport, labels: Labels) -> str:
     """The busiest, the quietest and the idle of many endpoints."""
+    ends = extremes(profile)
+    if not ends.most:
+        return "nothing could be attributed to an endpoint"
+    if ends.level:
+        return f"{ends.most[0].requests} requests each"
+    parts = ["most " + ", ".join(_named(load, labels) for load in ends.most)]
+    if ends.idle:
+        idle = [labels[name] for name in ends.idle]
+        parts.append(f"nothing for {len(idle)} of {len(profile.endpoints)}: {listed(idle, 2 * NAMED)}")
+    elif ends.least:
+        parts.append("least " + ", ".join(_named(load, labels) for load in ends.least))
+    return "; ".join(parts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extremes:
+    """Who stands out among many endpoints."""
+
+    most: tuple[EndpointLoad, ...]
+    """The busiest few, the busiest first; empty: nothing could be attributed."""
+    least: tuple[EndpointLoad, ...]
+    """The quietest few of the others that got anything, the quietest first."""
+    idle: tuple[str, ...]
+    level: bool
+    """Whether everybody got the same."""
+
+
+def extremes(profile: ProfileReport) -> Extremes:
+    """The busiest, the quietest and the idle."""
     ranked = sorted(profile.endpoints, key=lambda load: (-load.requests, load.name))
     served = [load for load in ranked if load.requests]
-    if not served:
-        return "nothing could be attributed to an endpoint"
-    idle = [labels[load.name] for load in ranked if not load.requests]
-    if not idle and served[0].requests == served[-1].requests:
-        return f"{served[0].requests} requests each"
-    parts = ["most " + ", ".join(_named(load, labels) for load in served[:NAMED])]
-    if idle:
-        parts.append(f"nothing for {len(idle)} of {len(ranked)}: {listed(idle, 2 * NAMED)}")
-    elif len(served) > NAMED:
-        parts.append("least " + ", ".join(_named(load, labels) for load in served[: -NAMED - 1 : -1]))
-    return "; ".join(parts)
+    idle = tuple(load.name for load in ranked if not load.requests)
+    return Extremes(
+        most=tuple(served[:NAMED]),
+        least=tuple(served[: NAMED - 1 : -1][:NAMED]) if len(served) > NAMED else (),
+        idle=idle,
+        level=bool(served) and not idle and served[0].requests == served[-1].requests,
+    )
 
 
 def _named(load: EndpointLoad, labels: Labels) -> str:

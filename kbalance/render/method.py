@@ -7,6 +7,7 @@ from kbalance.model.report import Latency, ProfileReport, Report
 from kbalance.model.words import FactsSource, Profile, Stop
 from kbalance.render import Style
 from kbalance.render.distribution import FEW
+from kbalance.render.names import ending
 from kbalance.render.terminal import columns, counted, field, heading, numbers
 
 _FACTS_SOURCE = {
@@ -26,20 +27,29 @@ _ENDED = {
 """Why a profile stopped before all of its requests were made."""
 
 
+PERCENTILES = ("p50", "p90", "p99", "max")
+
+
 def latencies(report: Report, style: Style) -> list[str]:
-    """Each endpoint's latency where it was asked directly, the slowest first; of many, the slowest and the fastest."""
+    """Each endpoint's latency where it was asked directly."""
+    title, rows = latency_rows(report)
+    if not rows:
+        return []
+    room = columns(style) - 36
+    cut = [[ending(name, room), *values] for name, *values in rows]
+    return [heading(title, style), *numbers([["", *PERCENTILES], *cut])]
+
+
+def latency_rows(report: Report) -> tuple[str, list[list[str]]]:
+    """A title, and a row for each endpoint that was asked directly, the slowest first; of many, the slowest and the fastest."""
     direct = next((p for p in report.profiles if p.profile is Profile.PER_ENDPOINT), None)
     known = [(load.name, load.latency_ms) for load in direct.endpoints if load.latency_ms] if direct else []
-    if not known:
-        return []
     ranked = sorted(known, key=lambda pair: (-pair[1].p99, pair[0]))
     shown = ranked if len(ranked) <= FEW else [*ranked[:3], *ranked[-1:]]
     title = "Latency in ms, asked directly"
     if len(shown) < len(ranked):
         title += f" (three slowest and the fastest of {len(ranked)})"
-    room = columns(style) - 36
-    rows = [[name if len(name) <= room else f"..{name[2 - room :]}", *_milliseconds(latency)] for name, latency in shown]
-    return [heading(title, style), *numbers([["", "p50", "p90", "p99", "max"], *rows])]
+    return title, [[name, *_milliseconds(latency)] for name, latency in shown]
 
 
 def _milliseconds(latency: Latency) -> list[str]:
@@ -52,29 +62,35 @@ def _decimals(value: float) -> int:
 
 def method(report: Report, style: Style) -> list[str]:
     """How it was measured, so that somebody else can do it again."""
-    fields = (
-        ("started", f"{report.started} with kbalance {report.kbalance}, seed {report.seed}"),
-        ("from", _vantage(report)),
-        ("asked", _asked(report)),
-        ("endpoints", _facts(report)),
-        ("identity", _identity(report)),
-    )
+    rows = traffic(report.profiles)
     return [
         heading("How it was measured", style),
-        *chain.from_iterable(field(name, text, style) for name, text in fields),
-        *_settings(report.profiles, style),
-        *_traffic(report.profiles),
-        *chain.from_iterable(field(p.profile.value, text, style) for p in report.profiles for text in _incidents(p)),
+        *chain.from_iterable(field(name, text, style) for name, text in circumstances(report)),
+        *(["", *numbers(rows)] if rows else []),
+        *chain.from_iterable(field(p.profile.value, text, style) for p in report.profiles for text in incidents(p)),
     ]
 
 
-def _vantage(report: Report) -> str:
+def circumstances(report: Report) -> list[tuple[str, str]]:
+    """When, from where, what was asked, who was known, and with which settings: names and texts."""
+    return [
+        ("started", f"{report.started} with kbalance {report.kbalance}, seed {report.seed}"),
+        ("from", vantage(report)),
+        ("asked", _asked(report)),
+        ("endpoints", _facts(report)),
+        ("identity", _identity(report)),
+        *_settings(report.profiles),
+    ]
+
+
+def vantage(report: Report) -> str:
+    """Where the traffic started."""
     if report.vantages:
         places = [f"{one.vantage.node or 'worker'} ({one.vantage.zone or one.vantage.address})" for one in report.vantages]
         return f"a Job of {len(places)} Pods in the cluster: {', '.join(places)}"
-    vantage = report.vantage
-    kind = {"local": "this machine", "job": "a Job in the cluster"}.get(vantage.kind, vantage.kind)
-    where = (("node", vantage.node), ("zone", vantage.zone), ("address", vantage.address))
+    here = report.vantage
+    kind = {"local": "this machine", "job": "a Job in the cluster"}.get(here.kind, here.kind)
+    where = (("node", here.node), ("zone", here.zone), ("address", here.address))
     return ", ".join([kind, *(f"{name} {value}" for name, value in where if value)])
 
 
@@ -112,18 +128,18 @@ def _identity(report: Report) -> str:
     return f"{identity.source}, {checked}; {rest}; found by {asked}"
 
 
-def _settings(profiles: Sequence[ProfileReport], style: Style) -> list[str]:
+def _settings(profiles: Sequence[ProfileReport]) -> list[tuple[str, str]]:
     """Parameters that all profiles share once, then what is particular to each."""
     settings = {p.profile.value: _telling(p) for p in profiles}
     if not settings:
         return []
     shared = dict(set.intersection(*(set(items.items()) for items in settings.values())))
     first = next(iter(settings.values()))
-    lines = field("all", _pairs({name: first[name] for name in first if name in shared}), style) if shared else []
+    told = [("all", _pairs({name: first[name] for name in first if name in shared}))] if shared else []
     for profile, items in settings.items():
         own = {name: value for name, value in items.items() if name not in shared}
-        lines += field(profile, _pairs(own), style) if own else []
-    return lines
+        told += [(profile, _pairs(own))] if own else []
+    return told
 
 
 def _telling(profile: ProfileReport) -> dict[str, object]:
@@ -143,11 +159,10 @@ def _setting(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _traffic(profiles: Sequence[ProfileReport]) -> list[str]:
-    """What was really sent and opened."""
+def traffic(profiles: Sequence[ProfileReport]) -> list[list[str]]:
+    """What was really sent and opened: a header and a row per profile, or nothing."""
     if not profiles:
         return []
-    header = ["", "requests", "failed", "connections", "requests each", "connect p50, p99"]
     rows = [
         [
             p.profile.value,
@@ -159,7 +174,7 @@ def _traffic(profiles: Sequence[ProfileReport]) -> list[str]:
         ]
         for p in profiles
     ]
-    return ["", *numbers([header, *rows])]
+    return [["", "requests", "failed", "connections", "requests each", "connect p50, p99"], *rows]
 
 
 def _each(profile: ProfileReport) -> str:
@@ -168,7 +183,7 @@ def _each(profile: ProfileReport) -> str:
     return str(most) if least == most else f"{least} to {most}"
 
 
-def _incidents(profile: ProfileReport) -> Iterator[str]:
+def incidents(profile: ProfileReport) -> Iterator[str]:
     """What a reader of the counts would wonder about."""
     requests, connections, lifetime = profile.requests, profile.connections, profile.server_lifetime
     if profile.several:

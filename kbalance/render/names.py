@@ -35,6 +35,11 @@ def numbered(names: Sequence[str]) -> Labels:
     return Labels(by_name={name: f"#{number}" for number, name in enumerate(names, 1)}, numbered=True)
 
 
+def ending(name: str, room: int) -> str:
+    """The name, or as much of its end as there is room for."""
+    return name if len(name) <= room else f"..{name[2 - room :]}"
+
+
 def _cut(names: Sequence[str]) -> int:
     """How many characters to leave off."""
     if len(names) < 2 or max(map(len, names)) <= SHORT:

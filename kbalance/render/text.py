@@ -1,38 +1,34 @@
 """The report for somebody who was just woken up: the answer, the picture, the reason, the cure, then how it was measured."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import chain
 
-from kbalance.model.report import (
-    Artifact,
-    Diagnosis,
-    FailureCount,
-    Finding,
-    ProfileReport,
-    Recommendation,
-    Report,
-    Threshold,
-    UnknownLoad,
-)
-from kbalance.model.target import Target
-from kbalance.model.words import FactsSource, Profile, Severity, Stop, TargetKind
+from kbalance.model.report import Artifact, Diagnosis, Recommendation, Report, Threshold
+from kbalance.model.words import Severity
 from kbalance.render import Style
-from kbalance.render.distribution import distribution, factor, listed
+from kbalance.render.distribution import distribution, listed
 from kbalance.render.forecast import forecast
 from kbalance.render.method import latencies, method
+from kbalance.render.sentences import (
+    MOST_ROWS,
+    READING,
+    asides,
+    concluded,
+    cut_short,
+    effect,
+    elsewhere,
+    failures,
+    leading,
+    measured,
+    others,
+    scope,
+    verdict,
+    worst,
+)
 from kbalance.render.terminal import Ink, bullets, columns, counted, field, harmless, heading, paint, visible, wrapped
 from kbalance.render.vantages import vantages
 
 _SEVERITY_INK = {Severity.PROBLEM: Ink.RED, Severity.RISK: Ink.YELLOW, Severity.INFO: Ink.GREEN}
-_READING = (
-    "busiest: what the busiest endpoint got over its fair share, 1.00x is even; by luck: the average of that when each of "
-    "so many connections is a fair draw"
-)
-
-MOST_ROWS = 8
-"""Rows of failures or unknown names; what is left out is counted."""
-CLEARLY = 1.05
-"""A predicted load over a measured one from which on the difference is not one of digits."""
 MOST_ARTIFACT_LINES = 24
 """A longer artifact is named, not printed: it would bury the report."""
 
@@ -69,24 +65,19 @@ def _marked(mark: str, ink: Ink, text: str, style: Style) -> list[str]:
 
 def _head(report: Report, style: Style) -> list[str]:
     """The verdict, and what it was reached on."""
-    diagnosis = report.diagnosis
-    sure = diagnosis.confidence.value + (", partial run" if report.partial else "")
-    verdict = f"{diagnosis.cause} ({sure}): {diagnosis.summary}"
+    severity = report.diagnosis.severity
     return [
-        *_marked(diagnosis.severity.value.upper(), _SEVERITY_INK[diagnosis.severity], verdict, style),
+        *_marked(severity.value.upper(), _SEVERITY_INK[severity], f"{verdict(report)}: {report.diagnosis.summary}", style),
         *_cut_short(report, style),
         *_broken(report.thresholds, style),
         "",
-        *wrapped(_scope(report), style),
+        *wrapped(scope(report), style),
     ]
 
 
 def _cut_short(report: Report, style: Style) -> list[str]:
-    if not report.partial:
-        return []
-    why = sorted({p.stopped.value for p in report.profiles if p.stopped in (Stop.DEADLINE, Stop.INTERRUPTED)})
-    reason = f" ({', '.join(why)})" if why else ""
-    return _marked("PARTIAL", Ink.YELLOW, f"The run was cut short{reason}: what follows was measured until then.", style)
+    text = cut_short(report)
+    return [] if text is None else _marked("PARTIAL", Ink.YELLOW, text, style)
 
 
 def _broken(thresholds: Sequence[Threshold], style: Style) -> list[str]:
@@ -94,27 +85,6 @@ def _broken(thresholds: Sequence[Threshold], style: Style) -> list[str]:
     broken = [t.expression for t in thresholds if not t.passed]
     text = f"{len(broken)} of {counted(len(thresholds), 'threshold')}: {listed(broken, 3)}"
     return _marked("FAILED", Ink.RED, text, style) if broken else []
-
-
-def _scope(report: Report) -> str:
-    ready, known = len(report.facts.ready), len(report.facts.endpoints)
-    learned = max((len(p.endpoints) for p in report.profiles), default=0)
-    endpoints = f"{ready} of {counted(known, 'endpoint')} ready"
-    if report.facts.source is FactsSource.ANSWERS:
-        endpoints = f"{counted(learned, 'endpoint')} learned from answers"
-    requests = sum(p.requests.sent for p in report.profiles)
-    connections = sum(p.connections.opened for p in report.profiles)
-    return (
-        f"{_named(report.target)}: {endpoints}; "
-        f"{counted(requests, 'request')} on {counted(connections, 'connection')} in {report.duration_s:.1f} s"
-    )
-
-
-def _named(target: Target) -> str:
-    """The target as the user would type it."""
-    if target.kind is TargetKind.SERVICE:
-        return f"svc/{target.name}:{target.port} in namespace {target.namespace}"
-    return target.url
 
 
 # --- the picture
@@ -127,47 +97,19 @@ def _picture(report: Report, style: Style) -> list[str]:
     return [
         heading("Requests per endpoint", style),
         *distribution(report.profiles, style),
-        *chain.from_iterable(wrapped(aside, style, first="  ! ") for aside in _asides(report)),
-        *(paint(line, Ink.DIM, style) for line in wrapped(_READING, style, first="  ")),
+        *chain.from_iterable(wrapped(aside, style, first="  ! ") for aside in asides(report)),
+        *(paint(line, Ink.DIM, style) for line in wrapped(READING, style, first="  ")),
     ]
-
-
-def _asides(report: Report) -> Iterator[str]:
-    """What the counts per endpoint leave out."""
-    out = [e.name for e in report.facts.endpoints if not e.ready]
-    if out:
-        yield f"not ready: {listed(out, MOST_ROWS)}"
-    for profile in report.profiles:
-        name = profile.profile.value
-        failing = [f"{load.name} failed {load.failed} of {load.requests}" for load in profile.endpoints if load.failed]
-        if failing:
-            yield f"{name}: {listed(failing, MOST_ROWS)}"
-        if profile.unknown:
-            unknown = [f"{one.name} ({counted(one.requests, 'request')})" for one in sorted(profile.unknown, key=_largest)]
-            yield f"{name}: answers from what was no endpoint when the run began: {listed(unknown, MOST_ROWS)}"
-        if profile.unidentified:
-            yield f"{name}: {counted(profile.unidentified, 'answer')} could not be attributed"
-
-
-def _largest(load: UnknownLoad | FailureCount) -> int:
-    return -load.requests
 
 
 def _failures(report: Report, style: Style) -> list[str]:
     """Who failed, how, how often."""
-    rows = [(profile, failure) for profile in report.profiles for failure in sorted(profile.failures, key=_largest)]
+    rows = failures(report)
     if not rows:
         return []
-    lines = [line for profile, failure in rows[:MOST_ROWS] for line in _failure(profile, failure, style)]
+    lines = [line for profile, text in rows[:MOST_ROWS] for line in field(profile.value, text, style)]
     more = [f"  and {len(rows) - MOST_ROWS} more kinds"] if len(rows) > MOST_ROWS else []
     return [heading("Failed requests", style), *lines, *more]
-
-
-def _failure(profile: ProfileReport, failure: FailureCount, style: Style) -> list[str]:
-    who = f"endpoint {failure.endpoint}" if failure.endpoint else "endpoint not known"
-    detail = f" ({failure.detail})" if failure.detail else ""
-    text = f"{failure.requests} of {profile.requests.sent}: {failure.kind.value}, {who}{detail}"
-    return field(profile.profile.value, text, style)
 
 
 def _thresholds(thresholds: Sequence[Threshold], style: Style) -> list[str]:
@@ -177,8 +119,7 @@ def _thresholds(thresholds: Sequence[Threshold], style: Style) -> list[str]:
     lines = [heading("Thresholds", style)]
     for one in thresholds:
         word, ink = ("ok", Ink.GREEN) if one.passed else ("FAILED", Ink.RED)
-        value = "no value" if one.value is None else f"{one.value:.6g}"
-        first, *rest = wrapped(f"{one.expression}  (measured: {value})", style, first=f"  {word:<8}")
+        first, *rest = wrapped(f"{one.expression}  (measured: {measured(one)})", style, first=f"  {word:<8}")
         lines += [first.replace(word, paint(word, ink, style), 1), *rest]
     return lines
 
@@ -186,26 +127,19 @@ def _thresholds(thresholds: Sequence[Threshold], style: Style) -> list[str]:
 # --- the reason
 
 
-def _leading(report: Report) -> Finding | None:
-    """The finding that the diagnosis was made from."""
-    return next((f for f in report.diagnosis.findings if f.cause == report.diagnosis.cause), None)
-
-
 def _why(report: Report, style: Style) -> list[str]:
     """The evidence of the diagnosis."""
-    leading = _leading(report)
-    if leading is None or not leading.evidence:
+    first = leading(report)
+    if first is None or not first.evidence:
         return []
-    return [heading("Why", style), *bullets(leading.evidence, style)]
+    return [heading("Why", style), *bullets(first.evidence, style)]
 
 
 def _also(report: Report, style: Style) -> list[str]:
     """The other findings, each with its evidence."""
-    others = [f for f in report.diagnosis.findings if f is not _leading(report)]
-    lines = [heading("Also found", style)] if others else []
-    for one in others:
-        head = f"{one.cause} ({one.severity.value}, {one.confidence.value}): {one.summary}"
-        lines += [*wrapped(head, style, first="  ", rest="    "), *bullets(one.evidence, style, indent="    ")]
+    lines = [heading("Also found", style)] if others(report) else []
+    for one in others(report):
+        lines += [*wrapped(concluded(one), style, first="  ", rest="    "), *bullets(one.evidence, style, indent="    ")]
     return lines
 
 
@@ -226,42 +160,20 @@ def _fixes(report: Report, style: Style) -> list[str]:
     if not report.recommendations:
         return []
     lines = [heading("What to change, best first", style)]
-    worst = _worst(report.profiles)
+    without = worst(report.profiles)
     for number, one in enumerate(report.recommendations, 1):
-        lines += _fix(number, one, worst, style)
+        lines += _fix(number, one, without, style)
     return lines
 
 
-def _worst(profiles: Sequence[ProfileReport]) -> float | None:
-    """What a fix is compared with: the busiest endpoint of the worst profile that goes through the target's address."""
-    return max((p.busiest for p in profiles if p.busiest is not None and p.profile is not Profile.PER_ENDPOINT), default=None)
-
-
-def _fix(number: int, one: Recommendation, worst: float | None, style: Style) -> list[str]:
+def _fix(number: int, one: Recommendation, without: float | None, style: Style) -> list[str]:
     start = f"  {number}. "
     indent = " " * len(start)
-    effect = _effect(one, worst)
-    lines = [line.replace(effect, paint(effect, Ink.BOLD, style)) for line in wrapped(f"{one.title}{effect}", style, first=start)]
+    gain = effect(one, without)
+    lines = [line.replace(gain, paint(gain, Ink.BOLD, style)) for line in wrapped(f"{one.title}{gain}", style, first=start)]
     lines += wrapped(one.why, style, first=indent)
     lines += wrapped(f"costs: {'; '.join(one.costs)}", style, first=indent, rest=indent + "  ") if one.costs else []
     return lines + [line for artifact in one.artifacts for line in _artifact(artifact, number, indent, style)]
-
-
-def _effect(one: Recommendation, worst: float | None) -> str:
-    """The busiest endpoint with the fix beside without; nothing where that is not known.
-
-    What was measured leads, unless the advised value is predicted to do clearly worse: short-lived connections are the limit of a
-    shorter lifetime, and no longer one promises as much.
-    """
-    measured, predicted = one.measured_busiest, one.predicted_busiest
-    value = measured if measured is not None else predicted
-    if value is None:
-        return ""
-    word, limit = "measured" if measured is not None else "predicted", ""
-    if measured is not None and predicted is not None and predicted > CLEARLY * measured:
-        word, value, limit = "predicted", predicted, f" (measured at its limit: {factor(measured)})"
-    beside = "" if worst is None else f" instead of {factor(worst)}" if value < worst else f", no better than {factor(worst)}"
-    return f": {word} {factor(value)}{beside}{limit}"
 
 
 def _artifact(artifact: Artifact, number: int, indent: str, style: Style) -> list[str]:
@@ -270,7 +182,7 @@ def _artifact(artifact: Artifact, number: int, indent: str, style: Style) -> lis
     fits = len(content) <= MOST_ARTIFACT_LINES and all(visible(line) <= columns(style) for line in content)
     if number == 1 and fits:
         return [*wrapped(f"{artifact.name} ({artifact.kind}):", style, first=indent), *content]
-    return wrapped(f"{artifact.name} ({artifact.kind}) is in the JSON report (-o json)", style, first=indent)
+    return wrapped(elsewhere(artifact), style, first=indent)
 
 
 def _notices(report: Report, style: Style) -> list[str]:

@@ -76,7 +76,7 @@ class Measuring:
         )
         for observation in driver.run():
             self._tell(observation)
-            if self._task.options.early_stop and self._certain():
+            if planning.stops_early(self._task.options) and self._certain():
                 driver.stop(Stop.CERTAIN)
         return driver.stopped or Stop.DONE
 

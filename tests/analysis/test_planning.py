@@ -2,7 +2,8 @@ from dataclasses import replace
 
 import pytest
 
-from kbalance.analysis.planning import alpha_share, plan, planned_connections, reachable, request
+from kbalance.analysis.planning import alpha_share, plan, planned_connections, reachable, request, stops_early
+from kbalance.analysis.thresholds import parse
 from kbalance.errors import TargetError
 from kbalance.model.plan import Lifetime, Options, ProfilePlan, RequestSpec
 from kbalance.model.target import Address, Facts
@@ -156,3 +157,16 @@ def test_the_plan_repeats_its_request() -> None:
     asked = request(TARGET, Options(), path="/", nonce="n")
 
     assert plan(facts(), ADDRESS, Options(seed=7), asked).request is asked
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (Options(), True),
+        (Options(early_stop=False), False),
+        (Options(thresholds=(parse("pooled.idle==0"), parse("failed_share==0"))), True),
+        (Options(thresholds=(parse("short-lived.busiest<=1.5"),)), False),
+    ],
+)
+def test_a_demand_on_fresh_connections_takes_all_that_were_planned(options: Options, expected: bool) -> None:
+    assert stops_early(options) is expected

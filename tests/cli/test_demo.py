@@ -6,8 +6,10 @@ import signal
 import subprocess
 from pathlib import Path
 
+import cmarkgfm
 import jsonschema
 import pytest
+from junitparser import JUnitXml
 
 from kbalance.render.json import schema
 from kbalance.testbed.scenario import SCENARIOS, Scenario
@@ -67,3 +69,56 @@ def test_serve_prints_commands_that_work_and_ends_on_ctrl_c() -> None:
     assert ended.report["diagnosis"]["cause"] == "connection-pinning"
     assert demo.returncode == 0
     assert not kubeconfig.exists()
+
+
+def test_a_smoke_check_leaves_a_summary_and_a_test_report(tmp_path: Path) -> None:
+    xml, thresholds = tmp_path / "kbalance.xml", ("short-lived.busiest<=1.5", "per-endpoint.failed_share==0", "failed_share<0.01")
+    given = [part for text in thresholds for part in ("--threshold", text)]
+
+    ended = kbalance("demo", "--seed", "3", "-o", "markdown", "-o", f"junit={xml}", *given)
+
+    assert (ended.code, ended.err) == (0, "")
+    page = cmarkgfm.github_flavored_markdown_to_html(ended.out)
+    assert page.count("<table>") == 4
+    assert "RISK: connection-pinning (certain)</h2>" in page
+    (suite,) = JUnitXml.fromstring(xml.read_bytes())
+    profiles = [f"profile {name}" for name in ("single", "pooled", "short-lived", "per-endpoint")]
+    assert [case.name for case in suite] == ["diagnosis", *profiles, *(f"threshold {text}" for text in thresholds)]
+    assert [case.name for case in suite if not case.is_passed] == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "failed"),
+    [
+        (["--threshold", "single.idle==0", "--fail-on", "never"], 1, ["threshold single.idle==0"]),
+        (["--threshold", "single.idle==2", "--fail-on", "never"], 0, []),
+        (["--threshold", "single.idle==2", "--fail-on", "risk"], 1, ["diagnosis"]),
+    ],
+)
+def test_a_threshold_that_does_not_hold_fails_whatever_findings_may_do(
+    arguments: list[str], code: int, failed: list[str]
+) -> None:
+    ended = kbalance("demo", "--seed", "3", "-o", "junit", *arguments)
+
+    (suite,) = JUnitXml.fromstring(ended.out.encode())
+    assert ended.code == code
+    assert [case.name for case in suite if case.is_failure] == failed
+
+
+def test_a_run_that_measures_nothing_is_an_error_to_a_ci_server() -> None:
+    ended = kbalance("demo", "no-endpoints", "-o", "junit", "--threshold", "failed_share==0")
+
+    (suite,) = JUnitXml.fromstring(ended.out.encode())
+    assert ended.code == 3
+    assert [(case.name, case.is_error, case.is_skipped) for case in suite] == [
+        ("diagnosis", True, False),
+        ("threshold failed_share==0", False, True),
+    ]
+
+
+def test_thresholds_and_what_fails_are_in_the_report_for_machines() -> None:
+    report = kbalance("demo", "--seed", "3", "-o", "json", "--threshold", "endpoints==3", "--fail-on", "risk").report
+
+    jsonschema.validate(report, schema())
+    assert report["thresholds"] == [{"expression": "endpoints==3", "value": 3.0, "passed": True}]
+    assert report["fail_on"] == "risk"

@@ -170,6 +170,12 @@ def test_reports_go_to_files_and_stdout_at_once(cluster: Cluster, tmp_path: Path
         (["http://127.0.0.1/", "--requests", "100000"], "and the limit is 1000: ask for fewer --requests"),
         (["http://127.0.0.1/", "-X", "CONNECT"], "is not an HTTP method"),
         (["http://127.0.0.1/", "-o", "json", "-o", "text"], "cannot go to standard output"),
+        (["http://127.0.0.1/", "-o", "markdown", "-o", "junit"], "cannot go to standard output"),
+        (["http://127.0.0.1/", "--threshold", "pooled.idle"], "write it as PROFILE.METRIC<=NUMBER"),
+        (["http://127.0.0.1/", "--threshold", "poled.idle==0"], "did you mean pooled"),
+        (["http://127.0.0.1/", "--threshold", "pooled.idel==0"], "did you mean idle"),
+        (["http://127.0.0.1/", "--profile", "single", "--threshold", "pooled.idle==0"], "the profile pooled is not run"),
+        (["svc/web", "--threshold", "pooled.idle=0"], "= compares nothing"),
         (["http://127.0.0.1/", "-o", "json=/nonexistent/report.json"], "cannot be written to /nonexistent/report.json"),
     ],
 )

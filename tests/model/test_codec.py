@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kbalance.analysis.thresholds import parse
 from kbalance.model.codec import decode, encode
 from kbalance.model.observation import Answers, ConnectionObservation
 from kbalance.model.plan import Lifetime, Options, TrafficPlan
 from kbalance.model.target import Facts
-from kbalance.model.words import Closer, Failure, Profile
+from kbalance.model.words import Closer, FailOn, Failure, Profile
 from tests.builders import facts, traffic_plan
 
 names = st.none() | st.text(max_size=20)
@@ -48,7 +49,15 @@ def test_an_observation_comes_back_as_it_was(observation: ConnectionObservation)
         (Facts, facts()),
         (
             Options,
-            Options(profiles=(Profile.SINGLE,), lifetime=Lifetime(age_s=1.5), body=b"\x00\xff", requests=7, deadline_s=None),
+            Options(
+                profiles=(Profile.SINGLE,),
+                lifetime=Lifetime(age_s=1.5),
+                body=b"\x00\xff",
+                requests=7,
+                deadline_s=None,
+                thresholds=(parse("single.idle==0"), parse("failed_share<0.01")),
+                fail_on=FailOn.NEVER,
+            ),
         ),
     ],
     ids=["plan", "facts", "options"],

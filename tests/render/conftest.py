@@ -23,15 +23,18 @@ from kbalance.model.report import (
     Recommendation,
     Report,
     RequestCounts,
+    RuledOut,
     ServerLifetime,
     Threshold,
     UnknownLoad,
     Vantage,
+    VantageReport,
 )
 from kbalance.model.target import Address, EndpointFacts, Facts, ServiceFacts, Target
 from kbalance.model.words import (
     Confidence,
     FactsSource,
+    FailOn,
     Failure,
     Placement,
     Profile,
@@ -462,6 +465,90 @@ def _many_clients() -> Report:
     return replace(_classic(), forecasts=foretold)
 
 
+def _bounded(profile: ProfileReport, more: int) -> ProfileReport:
+    """With bounds around every endpoint's share, and connections still to draw."""
+    loads = tuple(
+        replace(load, expected_share=1 / 3, chance_low=max(0.0, load.share - 0.09), chance_high=load.share + 0.09)
+        for load in profile.endpoints
+        if load.share is not None
+    )
+    evidence = replace(profile.evidence, against_uneven=7.5, more=more, alpha=0.005, coverage=0.995)
+    return replace(profile, endpoints=loads, evidence=evidence)
+
+
+def _in_full() -> Report:
+    """Every part of a report: seen from two nodes, bounded, forecast, with what was ruled out and thresholds of both kinds."""
+    report = _classic()
+    single, pooled, fresh, direct = report.profiles
+    fresh = _bounded(fresh, 0)
+    profiles = (single, _bounded(pooled, 42), fresh, direct)
+    ruled_out = (
+        RuledOut(cause="session-affinity", because="The Service has sessionAffinity None."),
+        RuledOut(cause="balancer-biased", because="300 fresh connections landed as fair draws do."),
+    )
+    blind = replace(fresh, endpoints=(*fresh.endpoints[:2], replace(fresh.endpoints[2], requests=0, connections=0, share=0.0)))
+    return replace(
+        report,
+        profiles=profiles,
+        diagnosis=replace(report.diagnosis, ruled_out=ruled_out),
+        thresholds=(
+            Threshold(expression="short-lived.busiest<=1.3", value=1.15, passed=True),
+            Threshold(expression="single.idle==0", value=2.0, passed=False),
+        ),
+        fail_on=FailOn.RISK,
+        notices=("Worker 1 started late.",),
+        proxy_signs=("via: 1.1 proxy",),
+        forecasts=(
+            Forecast(what="now", clients=4, connections=10, endpoints=3, expected_busiest=1.23, expected_idle=0.0),
+            Forecast(what="scaled out", clients=4, connections=10, endpoints=6, expected_busiest=1.42, expected_idle=0.1),
+        ),
+        vantages=(
+            VantageReport(worker=0, vantage=Vantage(kind="job", node="node-1", zone="eu-1b"), profiles=(fresh,)),
+            VantageReport(worker=1, vantage=Vantage(kind="job", node="node-2", zone="eu-1c"), profiles=(blind,)),
+        ),
+    )
+
+
+HOSTILE = (
+    "a|b\\|c`d``e</td></table></details><script>alert(1)</script>",
+    "# h\n```\n~~~\n- x\r\n\r\n<!-- [x](http://evil.example) ![y](z) @octocat #1 GH-7 :100:",
+    "]]></system-out>&amp;\x00\x1b[31m\ud800\ufffe*_$x$_*",
+)
+"""Names that would break out of Markdown, of HTML, of XML and of a terminal."""
+
+
+def _hostile() -> Report:
+    """Strangers chose every word that strangers can choose."""
+    first, second, third = HOSTILE
+    report = _classic()
+    spoken = " ".join(HOSTILE)
+    finding = _found("connection-pinning", Severity.PROBLEM, Confidence.CERTAIN, spoken, *HOSTILE)
+    artifact = Artifact(name=f"{first}.yaml", kind=second, content=f"```\n{second}\n{third}\n````\n</details>\n")
+    profiles = _four(HOSTILE, (90, 30, 180), (95, 90, 115), (3.0, 1.48, 1.08))
+    failed = FailureCount(kind=Failure.STATUS, endpoint=first, requests=3, detail=second)
+    blind = replace(profiles[2], endpoints=(*profiles[2].endpoints[:2], replace(profiles[2].endpoints[2], connections=0)))
+    return replace(
+        report,
+        started="2025-11-03T02:58:41Z",
+        target=replace(report.target, kind=TargetKind.URL, host=first, path=f"/{second}"),
+        vantage=Vantage(kind="local", node=first, zone=second, address=third),
+        facts=_facts(HOSTILE),
+        identity=replace(report.identity, source=f"header {first}", path=f"/{third}"),
+        profiles=(replace(profiles[0], unknown=(UnknownLoad(name=second, requests=1),), failures=(failed,)), *profiles[1:]),
+        diagnosis=replace(
+            _diagnosed(finding, replace(PINNING, cause="other", evidence=HOSTILE)),
+            ruled_out=(RuledOut(cause="x", because=first),),
+        ),
+        recommendations=(replace(FIXES[0], title=first, why=second, costs=HOSTILE, artifacts=(artifact,)),),
+        thresholds=(Threshold(expression=first, value=None, passed=False),),
+        notices=HOSTILE,
+        vantages=(
+            VantageReport(worker=0, vantage=Vantage(kind="job", node=first, zone=second), profiles=(profiles[2],)),
+            VantageReport(worker=1, vantage=Vantage(kind="job", node=third, zone=second), profiles=(blind,)),
+        ),
+    )
+
+
 SAMPLES: Mapping[str, Callable[[], Report]] = {
     "classic": _classic,
     "healthy": _healthy,
@@ -473,4 +560,6 @@ SAMPLES: Mapping[str, Callable[[], Report]] = {
     "partial": _partial,
     "long-names": _long_names,
     "empty": _empty,
+    "in-full": _in_full,
+    "hostile": _hostile,
 }

@@ -62,6 +62,7 @@ def test_top_level_keys_are_the_contracts_in_its_order(classic: Report) -> None:
         "proxy_signs",
         "forecasts",
         "vantages",
+        "fail_on",
     ]
 
 
@@ -201,6 +202,10 @@ def test_schema_knows_every_field_of_the_model(place: str, noun: type, more: set
 
     assert set(described["properties"]) == {field.name for field in fields(noun)} | more
     assert set(described["required"]) <= set(described["properties"])
+
+
+def test_schema_knows_what_may_fail_a_check() -> None:
+    assert schema()["properties"]["fail_on"]["enum"] == [member.value for member in words.FailOn]
 
 
 def test_schema_knows_every_field_of_the_report() -> None:
