@@ -105,10 +105,12 @@ def fold(
     plan: ProfilePlan,
     names: Sequence[str] = PODS,
     *,
+    among: Sequence[str] | None = None,
     learned: bool = False,
 ) -> ProfileFold:
     """A fold with the observations added."""
-    folded = ProfileFold(plan, tuple(names), tolerance=1.5, alpha=ALPHA, learned=learned)
+    expected = None if among is None else tuple(among)
+    folded = ProfileFold(plan, tuple(names), tolerance=1.5, alpha=ALPHA, among=expected, learned=learned)
     for observation in observations:
         folded.add(observation)
     return folded
