@@ -262,6 +262,18 @@ def _nft_element(service: Service, verdicts: str) -> str:
     return f"add element ip kube-proxy {verdicts} {{ {key} : goto {goto} }}"
 
 
+def sidecar(service: Service, proxy: Address) -> Rules:
+    """Connections to the Service go to a proxy instead, unless they are the proxy's own, which it opens from its own address.
+
+    The chain comes before kube-proxy's, and the first one that rewrites a connection decides.
+    """
+    own = f"ip daddr {service.address.ip} tcp dport {service.address.port} ip saddr != {proxy.ip}"
+    lines = ["add table ip sidecar", "delete table ip sidecar", "add table ip sidecar"]
+    lines.append("add chain ip sidecar output { type nat hook output priority -150 ; }")
+    lines.append(f"add rule ip sidecar output {own} dnat to {proxy}")
+    return Rules(("nft", "-f", "-"), "\n".join([*lines, ""]))
+
+
 def faults(*, refusing: Iterable[Address] = (), black_holed: Iterable[Address] = ()) -> Rules:
     """Pods that answer with a reset, and pods that answer with nothing; loading it again replaces all faults.
 
