@@ -1,6 +1,7 @@
 """``python -m bench.accuracy``"""
 
 import os
+import shlex
 import shutil
 import sys
 from collections.abc import Iterator
@@ -62,7 +63,7 @@ def main(
         chosen = _chosen(names, cluster)
         hold_interrupts()
         results = list(_saving(_results(chosen, runs, 0 if names else simulations), save))
-    text = page(results, " ".join(["python -m bench.accuracy", *sys.argv[1:]]), __version__)
+    text = page(results, shlex.join(["python", "-m", "bench.accuracy", *sys.argv[1:]]), __version__)
     click.echo(text)
     if not files and interrupted():
         click.echo("Interrupted: nothing was written.", err=True)

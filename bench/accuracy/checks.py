@@ -98,6 +98,17 @@ def failing(*names: str, how: str) -> Check:
     return check
 
 
+def flaky(name: str) -> Check:
+    """This pod, asked directly on fresh connections, refuses some and answers some, and no other pod refuses any."""
+
+    def check(site: Cluster) -> None:
+        seen = {one: {site.direct(one) for _ in range(40)} for one in site.pods}
+        wanted = {one: {one, "ECONNREFUSED"} if one == name else {one} for one in site.pods}
+        need(seen == wanted, f"{name} alone refuses some connections", seen)
+
+    return check
+
+
 def slow(*names: str, by_s: float) -> Check:
     """These pods, asked directly, take so long and all others do not; the best of three, for a busy machine delays anybody."""
 

@@ -5,8 +5,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from statistics import median
 from typing import TypeVar
 
-from tabulate import tabulate
-
 from bench.accuracy.chisquare import connections_needed, one_doubled
 from bench.accuracy.run import Failed
 from bench.accuracy.saved import Result
@@ -86,8 +84,8 @@ _DETAIL = f"""\
 ## Every arrangement
 
 Wrong ones first. Where a row has several sizes, medians are given in their order. *Fresh* are the short-lived connections that
-the test of fairness had; *fixed* is what Pearson's chi-square test, its size fixed beforehand, needs for the same errors (a fair draw
-called unfair: {ALPHA:.1%}; one endpoint of double weight missed: {MISSED:.0%}).
+the test of fairness had; *fixed* is what Pearson's chi-square test, its size fixed beforehand, needs for the same errors (a fair
+draw called unfair: {ALPHA:.1%}; one endpoint of double weight missed: {MISSED:.0%}).
 """
 
 
@@ -232,4 +230,5 @@ def _percent(part: int, whole: int) -> str:
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    return tabulate(rows, heads, tablefmt="pipe", disable_numparse=True)
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join(f"| {' | '.join(str(cell) for cell in line)} |" for line in lines)

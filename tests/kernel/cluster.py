@@ -58,10 +58,11 @@ class Cluster:
         """A proxy in the way of every client of the Service but itself, as a sidecar is; see `rules.sidecar`."""
         self.ns.apply(rules.sidecar(self.service, proxy))
 
-    def break_pods(self, *, refusing: Sequence[str] = (), black_holed: Sequence[str] = ()) -> None:
+    def break_pods(self, *, refusing: Sequence[str] = (), black_holed: Sequence[str] = (), flaky: Sequence[str] = ()) -> None:
         """Faults in the network before these pods; all other pods are whole again."""
         places = self.pods.__getitem__
-        self.ns.apply(rules.faults(refusing=map(places, refusing), black_holed=map(places, black_holed)))
+        broken = rules.faults(refusing=map(places, refusing), black_holed=map(places, black_holed), flaky=map(places, flaky))
+        self.ns.apply(broken)
 
     def forget_flows(self, name: str) -> None:
         """The kernel's memory of connections through the Service to this pod, deleted."""

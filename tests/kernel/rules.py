@@ -274,13 +274,14 @@ def sidecar(service: Service, proxy: Address) -> Rules:
     return Rules(("nft", "-f", "-"), "\n".join([*lines, ""]))
 
 
-def faults(*, refusing: Iterable[Address] = (), black_holed: Iterable[Address] = ()) -> Rules:
-    """Pods that answer with a reset, and pods that answer with nothing; loading it again replaces all faults.
+def faults(*, refusing: Iterable[Address] = (), black_holed: Iterable[Address] = (), flaky: Iterable[Address] = ()) -> Rules:
+    """Pods that answer with a reset, with nothing, or with a reset to three new connections of ten; replaces all faults.
 
     They stand at INPUT, behind the balancing: one dropped at OUTPUT would be balanced anew on every retransmission.
     """
     lines = ["add table ip faults", "delete table ip faults", "add table ip faults"]
     lines.append("add chain ip faults input { type filter hook input priority 0 ; }")
     verdicts = [(a, "reject with tcp reset") for a in refusing] + [(a, "drop") for a in black_holed]
+    verdicts += [(a, "ct state new numgen random mod 10 < 3 reject with tcp reset") for a in flaky]
     lines += [f"add rule ip faults input ip daddr {a.ip} tcp dport {a.port} {verdict}" for a, verdict in verdicts]
     return Rules(("nft", "-f", "-"), "\n".join([*lines, ""]))

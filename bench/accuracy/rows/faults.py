@@ -31,6 +31,15 @@ def black_holed(*names: str) -> Arrange:
     return arrange
 
 
+def flaky(*names: str) -> Arrange:
+    """The pods' node answers three new connections of ten with a reset."""
+
+    def arrange(site: Site) -> None:
+        site.cluster.break_pods(flaky=names)
+
+    return arrange
+
+
 def told(order: str, *names: str) -> Arrange:
     """The pods misbehave; see `Cluster.tell`."""
 

@@ -8,7 +8,7 @@ from bench.accuracy.api import Told
 from bench.accuracy.rows import envoys, haproxies
 from bench.accuracy.rows.choosers import balanced, named, without
 from bench.accuracy.rows.clients import LIFO
-from bench.accuracy.rows.faults import black_holed, refusing, told
+from bench.accuracy.rows.faults import black_holed, flaky, refusing, told
 from bench.accuracy.rows.kube_proxy import kept_apart, remembered, says_affinity, says_hints
 from bench.accuracy.site import Arrange, Site, drawn, stand
 from bench.accuracy.trial import Arrangement
@@ -118,6 +118,9 @@ def _rows() -> Iterator[Arrangement]:
     )
     very_slow = partial(iptables, 10, arrange=told("delay 500", "pod-2"), check=checks.slow("pod-2", by_s=0.5))
     yield _row("a pod takes 500 ms longer", "iptables", 10, "slow-endpoint", stand=very_slow, runs=3)
+    for n in (3, 10):
+        sometimes = partial(iptables, n, arrange=flaky("pod-2"), check=checks.flaky("pod-2"))
+        yield _row("a pod refuses three connections of ten", "iptables", n, "endpoint-failing", stand=sometimes)
     two = partial(iptables, 5, arrange=refusing("pod-2", "pod-4"), check=checks.failing("pod-2", "pod-4", how="ECONNREFUSED"))
     yield _row("two pods of five refuse", "iptables", 5, "endpoint-failing", stand=two)
     turns = both(balanced(rules.in_turn), refusing("pod-2"))

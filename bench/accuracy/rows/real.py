@@ -51,7 +51,8 @@ def _stand(*objects: Object, check: Check, options: Sequence[str] = (), late: Se
     cluster.kubectl("create", "namespace", name)
     try:
         stand(cluster, name, *objects)
-        cluster.apply(name, *late)
+        if late:
+            cluster.apply(name, *late)
         if cluster.namespaces:
             if cluster.get("service", "web", "-n", name)["spec"]["clusterIP"] != "None":
                 followed(cluster, name, NODE)
@@ -132,7 +133,7 @@ def _one_is_not_ready(cluster: Cluster, namespace: str) -> None:
 
 def _never_ready(name: str) -> Object:
     made = deployment(name, replicas=1)
-    made["spec"]["template"]["spec"]["containers"][0]["readinessProbe"]["httpGet"]["path"] = "/nowhere"
+    made["spec"]["template"]["spec"]["containers"][0]["readinessProbe"]["httpGet"]["port"] = 1
     return made
 
 
