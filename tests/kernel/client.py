@@ -22,6 +22,10 @@ class Connection:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends it; a second time does nothing."""
         self._socket.close()
 
     def ask(self, *, last: bool = False) -> str:
@@ -64,3 +68,12 @@ def held(to: Address, requests: int, source: str = "127.0.2.1") -> list[str]:
     """Who answers each of many requests on one connection."""
     with Connection(to, source) as connection:
         return [connection.ask() for _ in range(requests)]
+
+
+def accepts(to: Address, timeout_s: float = 1.0) -> bool:
+    """Whether anybody accepts connections there."""
+    try:
+        socket.create_connection(to, timeout_s).close()
+    except OSError:
+        return False
+    return True

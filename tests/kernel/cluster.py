@@ -54,10 +54,15 @@ class Cluster:
         assert self.mode is Mode.NFTABLES, "only nftables can pick in another way than kube-proxy"
         self.ns.apply(rules.nftables(self.service, pick))
 
-    def break_pods(self, *, refusing: Sequence[str] = (), black_holed: Sequence[str] = ()) -> None:
+    def intercept(self, proxy: Address) -> None:
+        """A proxy in the way of every client of the Service but itself, as a sidecar is; see `rules.sidecar`."""
+        self.ns.apply(rules.sidecar(self.service, proxy))
+
+    def break_pods(self, *, refusing: Sequence[str] = (), black_holed: Sequence[str] = (), flaky: Sequence[str] = ()) -> None:
         """Faults in the network before these pods; all other pods are whole again."""
         places = self.pods.__getitem__
-        self.ns.apply(rules.faults(refusing=map(places, refusing), black_holed=map(places, black_holed)))
+        broken = rules.faults(refusing=map(places, refusing), black_holed=map(places, black_holed), flaky=map(places, flaky))
+        self.ns.apply(broken)
 
     def forget_flows(self, name: str) -> None:
         """The kernel's memory of connections through the Service to this pod, deleted."""
@@ -65,7 +70,7 @@ class Cluster:
         self.ns.check(["conntrack", "-D", "-p", "tcp", *flow])
 
     def tell(self, name: str, order: str) -> None:
-        """A fault in the pod itself: ``ok``, ``delay MS``, ``status CODE`` or ``hang``."""
+        """A fault in the pod itself: ``ok``, ``delay MS``, ``status CODE``, ``hang``, ``reset`` or ``close K``."""
         assert self._ask(f"{name} {order}") == "done"
 
     def peers(self, name: str) -> list[str]:

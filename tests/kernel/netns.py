@@ -38,7 +38,7 @@ class Namespace:
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             self._holder = stack.enter_context(_holder())
-            self.pid = _only_child(self._holder.pid)
+            self.pid = only_child(self._holder.pid)
             self._thread = stack.enter_context(ThreadPoolExecutor(1, "netns", _enter_network, (self.pid,)))
             self._stack = stack.pop_all()
         return self
@@ -95,8 +95,8 @@ def pipe(stream: IO[str] | None) -> IO[str]:
     return stream
 
 
-def _only_child(pid: int) -> int:
-    """`unshare` itself stays outside the process namespace; its child is the first inside."""
+def only_child(pid: int) -> int:
+    """`unshare` and `nsenter` stay outside the process namespace; their child is the one inside."""
     return int(Path(f"/proc/{pid}/task/{pid}/children").read_text())
 
 

@@ -262,13 +262,26 @@ def _nft_element(service: Service, verdicts: str) -> str:
     return f"add element ip kube-proxy {verdicts} {{ {key} : goto {goto} }}"
 
 
-def faults(*, refusing: Iterable[Address] = (), black_holed: Iterable[Address] = ()) -> Rules:
-    """Pods that answer with a reset, and pods that answer with nothing; loading it again replaces all faults.
+def sidecar(service: Service, proxy: Address) -> Rules:
+    """Connections to the Service go to a proxy instead, unless they are the proxy's own, which it opens from its own address.
+
+    The chain comes before kube-proxy's, and the first one that rewrites a connection decides.
+    """
+    own = f"ip daddr {service.address.ip} tcp dport {service.address.port} ip saddr != {proxy.ip}"
+    lines = ["add table ip sidecar", "delete table ip sidecar", "add table ip sidecar"]
+    lines.append("add chain ip sidecar output { type nat hook output priority -150 ; }")
+    lines.append(f"add rule ip sidecar output {own} dnat to {proxy}")
+    return Rules(("nft", "-f", "-"), "\n".join([*lines, ""]))
+
+
+def faults(*, refusing: Iterable[Address] = (), black_holed: Iterable[Address] = (), flaky: Iterable[Address] = ()) -> Rules:
+    """Pods that answer with a reset, with nothing, or with a reset to three new connections of ten; replaces all faults.
 
     They stand at INPUT, behind the balancing: one dropped at OUTPUT would be balanced anew on every retransmission.
     """
     lines = ["add table ip faults", "delete table ip faults", "add table ip faults"]
     lines.append("add chain ip faults input { type filter hook input priority 0 ; }")
     verdicts = [(a, "reject with tcp reset") for a in refusing] + [(a, "drop") for a in black_holed]
+    verdicts += [(a, "ct state new numgen random mod 10 < 3 reject with tcp reset") for a in flaky]
     lines += [f"add rule ip faults input ip daddr {a.ip} tcp dport {a.port} {verdict}" for a, verdict in verdicts]
     return Rules(("nft", "-f", "-"), "\n".join([*lines, ""]))

@@ -194,6 +194,22 @@ def test_balancers_that_take_turns_are_exact(
 
 
 @three_pods
+def test_a_pod_ends_connections_as_it_is_told(kernel: Callable[[Mode, int], Cluster], pods: int) -> None:
+    cluster = kernel(Mode.NFTABLES, pods)
+    cluster.configure(without=["pod-2", "pod-3"])
+
+    cluster.tell("pod-1", "reset")
+    reset = cluster.fresh(1)
+    cluster.tell("pod-1", "close 3")
+    with cluster.connect() as connection:
+        answered = [connection.ask() for _ in range(3)]
+        with pytest.raises(ConnectionError):
+            connection.ask()
+
+    assert (reset, answered) == (["ECONNRESET"], ["pod-1"] * 3)
+
+
+@three_pods
 def test_a_source_hash_gives_every_client_its_pod(kernel: Callable[[Mode, int], Cluster], pods: int) -> None:
     cluster = kernel(Mode.NFTABLES, pods)
     cluster.balance(rules.by_source)
