@@ -11,9 +11,9 @@ from kbalance.analysis.case import NOBODY
 from kbalance.errors import DiscoveryError, KbalanceError, TargetError, TrafficError
 from kbalance.model.plan import Options
 from kbalance.model.record import Calibrated, Ended, GaveUp, ProfileBegan, ProfileEnded, Progressed, Record, Started
-from kbalance.model.report import Report, Vantage, VantageReport
+from kbalance.model.report import ProfileReport, Report, Vantage, VantageReport
 from kbalance.model.target import Address, EndpointFacts, Facts, Target
-from kbalance.model.words import FactsSource, Profile, Stop
+from kbalance.model.words import FactsSource, Placement, Profile, Stop
 from kbalance.traffic.session import Session
 from kbalance.traffic.tunnel import listener
 from kbalance.vantage.measuring import Measuring, Task
@@ -197,7 +197,7 @@ def _conclude(
         vantage=case.vantage or subject.vantage,
         facts=facts,
         identity=case.identity,
-        profiles=case.profiles,
+        profiles=_of_no_one_draw(case.profiles) if any(one.expected.because for one in apart.values()) else case.profiles,
         diagnosis=diagnosis,
         recommendations=advice.recommend(case, diagnosis),
         seed=options.seed,
@@ -211,6 +211,14 @@ def _conclude(
         fail_on=options.fail_on,
     )
     return replace(report, thresholds=thresholds.judged(report, options.thresholds))
+
+
+def _of_no_one_draw(profiles: Sequence[ProfileReport]) -> tuple[ProfileReport, ...]:
+    """All vantage points' connections together, where each is led to endpoints of its own: no one draw made them."""
+    return tuple(
+        replace(p, placement=Placement.UNKNOWN, evidence=replace(p.evidence, e_value=None, against_uneven=None, more=None))
+        for p in profiles
+    )
 
 
 def _read_again(subject: Subject) -> tuple[Facts | None, tuple[str, ...]]:

@@ -49,6 +49,7 @@ def made(*hours: int, owner: str | None = "ReplicaSet/web-a") -> list[EndpointFa
 
 OUTSIDE: dict[str, object] = {"type": "NodePort", "external_traffic_policy": "Local"}
 HERE = Vantage(kind="job", node="node-a", zone="zone-a")
+LOCAL = api(*on("node-a", "node-a", "node-b"), internal_traffic_policy="Local")
 STRANDED = api(*on("node-b", "node-b", "node-c"), internal_traffic_policy="Local")
 
 
@@ -191,6 +192,13 @@ SCENARIOS: dict[str, tuple[Scenario, ...]] = {
         ("few requests", lambda: case(mixed(2, 1, 0, connections=2)), None),
         ("no proxy is seen", lambda: case(fresh((202, 51, 51))), None),
         ("it keeps connections", lambda: case(fresh((304, 0, 0)), at_once=AT_ONCE, proxy_signs=SIGNS), None),
+    ),
+    "small-sample": (
+        (
+            "a local policy leaves out one",
+            lambda: case(pooled((7, 3, 0)), fresh((150, 154, 0)), facts=LOCAL, vantage=HERE),
+            None,
+        ),
     ),
     "source-hash": (
         ("a proxy does it", lambda: case(fresh((304, 0, 0)), proxy_signs=SIGNS), None),

@@ -104,7 +104,7 @@ def small_sample(case: Case) -> Conclusion | None:
         return None
     if not _unequal(pooled) or pooled.placement not in (Placement.UNKNOWN, Placement.RANDOM) or not spreading_fresh(case):
         return None
-    if pool_order(case) is not None or case.dead or pooled.connections.failed:
+    if pool_order(case) is not None or case.dead or pooled.connections.failed or case.expected.because is not None:
         return None
     draws = pooled.evidence.connections
     return Conclusion(
