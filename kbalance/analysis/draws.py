@@ -165,7 +165,7 @@ class Draws:
         counts, draws = self._tested.counts, self._tested.draws
         if 0 not in counts:
             return True
-        return draws >= (draws_to_fix() if max(counts) == draws else draws_to_miss(len(counts)))
+        return draws >= (draws_to_fix() if max(counts) == draws and len(counts) > 2 else draws_to_miss(len(counts)))
 
     def _test(self, among: Sequence[str]) -> None:
         """Begins the tests, of a fair draw among these; the evidence does not depend on the order, so what was drawn counts."""

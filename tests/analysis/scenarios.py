@@ -204,9 +204,14 @@ SCENARIOS: dict[str, tuple[Scenario, ...]] = {
         ("a proxy does it", lambda: case(fresh((304, 0, 0)), proxy_signs=SIGNS), None),
         ("a proxy keeps connections", lambda: case(fresh((304, 0, 0)), at_once=AT_ONCE), None),
         ("also at once", lambda: case(fresh((304, 0, 0)), at_once=("web-0",) * 4), LIKELY),
+        ("one of two, or the other is never chosen", lambda: case(fresh((60, 0), PODS[:2]), facts=facts(PODS[:2])), POSSIBLE),
     ),
     "balancer-biased": (("a proxy does it", lambda: case(fresh((202, 51, 51)), proxy_signs=SIGNS), None),),
-    "missing-endpoint": (("a proxy does it", lambda: case(fresh((150, 154, 0)), direct(), proxy_signs=SIGNS), None),),
+    "missing-endpoint": (
+        ("one of two, or a hash", lambda: case(fresh((60, 0), PODS[:2]), facts=facts(PODS[:2])), POSSIBLE),
+        ("one of two, met at once", lambda: case(fresh((60, 0), PODS[:2]), facts=facts(PODS[:2]), at_once=PODS[:2]), None),
+        ("a proxy does it", lambda: case(fresh((150, 154, 0)), direct(), proxy_signs=SIGNS), None),
+    ),
     "topology-hints": (
         (
             "a local policy does it",

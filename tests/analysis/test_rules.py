@@ -175,6 +175,7 @@ SCENARIOS: dict[str, tuple[tuple[str, Callable[[], Case], Confidence | None], ..
         ("never chosen, answers directly", lambda: case(fresh((150, 154, 0)), direct()), CERTAIN),
         ("never chosen, not asked directly", lambda: case(fresh((150, 154, 0))), LIKELY),
         ("never chosen, endpoints given", lambda: case(fresh((150, 154, 0)), direct(), facts=GIVEN), LIKELY),
+        ("all but one never chosen, or a hash", lambda: case(fresh((304, 0, 0)), direct()), POSSIBLE),
         ("all chosen", lambda: case(fresh(), direct()), None),
         ("too few draws", lambda: case(fresh((4, 5, 0)), direct()), None),
         ("it fails", lambda: case(fresh((150, 154, 0)), direct(failing=["web-2"])), None),

@@ -21,7 +21,7 @@ def source_hash(case: Case) -> Conclusion | None:
     what = "a balancer on the way" if case.facts.service is not None else "session affinity or a balancer on the way"
     named = [who for who in case.at_once if who is not None]
     return Conclusion(
-        confidence=Confidence.LIKELY if report is case.fresh else Confidence.POSSIBLE,
+        confidence=Confidence.LIKELY if report is case.fresh and case.n > 2 else Confidence.POSSIBLE,
         summary=f"Every connection from here reaches {busiest(report).name}: {what} chooses by the client's address.",
         evidence=(
             f"{report.profile}: all of {count(report.evidence.connections, 'connection')} reached {busiest(report).name}; "

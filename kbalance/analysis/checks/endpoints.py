@@ -4,7 +4,7 @@ import math
 
 from kbalance.analysis.case import Case, Conclusion, came_back, failed_share, unexplained
 from kbalance.analysis.changes import standing
-from kbalance.analysis.statistics import draws_to_miss
+from kbalance.analysis.statistics import SELDOM, draws_to_fix, draws_to_miss
 from kbalance.analysis.wording import count, failure_kinds, failures_of, listed, millis, percent
 from kbalance.model.report import EndpointLoad, ProfileReport
 from kbalance.model.words import Confidence, FactsSource, Placement, Spread
@@ -112,15 +112,31 @@ def missing_endpoint(case: Case) -> Conclusion | None:
     asked = {e.name: e for e in case.direct.endpoints if e.requests > e.failed} if case.direct else {}
     draws = case.fresh.evidence.connections
     return Conclusion(
-        confidence=Confidence.CERTAIN if asked and case.facts.service is not None else Confidence.LIKELY,
+        confidence=_sure_of_missing(case, asked=bool(asked)),
         summary=f"Ready but never chosen by {draws} fresh connections: {listed(missing)}; the rules on the way look stale.",
         evidence=(
-            f"{draws} connections would have met an endpoint of a tenth of the others' weight with 99 % "
-            f"({draws_to_miss(len(case.expected.among))} do).",
+            *(
+                ("An endpoint that is always met may also be the one of this client's address; --workers 2 would tell.",)
+                if case.fresh.placement is Placement.FIXED
+                else ()
+            ),
+            f"{draws} connections would have met an endpoint of a tenth of the others' weight with {percent(_chance(draws, case))}.",
             *(f"{n}: {asked[n].requests} direct requests, {asked[n].failed} failed." for n in missing if n in asked),
             *(() if asked else ("The endpoints were not asked directly; add --profile per-endpoint.",)),
         ),
     )
+
+
+def _chance(draws: int, case: Case) -> float:
+    """Of meeting one of a tenth of the others' weight."""
+    n = len(case.expected.among)
+    return 1 - (1 - SELDOM / (n - 1 + SELDOM)) ** draws
+
+
+def _sure_of_missing(case: Case, *, asked: bool) -> Confidence:
+    if case.fresh is not None and case.fresh.placement is Placement.FIXED:
+        return Confidence.POSSIBLE
+    return Confidence.CERTAIN if asked and case.facts.service is not None else Confidence.LIKELY
 
 
 def unknown_endpoint(case: Case) -> Conclusion | None:
@@ -142,12 +158,14 @@ def unknown_endpoint(case: Case) -> Conclusion | None:
 def missing_names(case: Case) -> tuple[str, ...]:
     """Endpoints left out by fresh connections, not by accident, not by a setting, and not because they fail."""
     fresh = case.fresh
-    if fresh is None or fresh.placement is not Placement.BIASED or case.learned or case.proxied or unexplained(case):
+    if fresh is None or case.dialled or case.learned or case.proxied or unexplained(case):
         return ()
     among = [e for e in fresh.endpoints if e.expected_share]
-    if fresh.evidence.connections < draws_to_miss(len(among)):
+    fixed = fresh.placement is Placement.FIXED
+    needed = draws_to_fix() if fixed and len(among) > 2 else draws_to_miss(len(among))
+    if not (fixed or fresh.placement is Placement.BIASED) or fresh.evidence.connections < needed:
         return ()
-    return tuple(e.name for e in among if not e.connections and e.name not in case.dead)
+    return tuple(e.name for e in among if not e.connections and e.name not in {*case.dead, *case.at_once})
 
 
 def _failing_unseen(case: Case) -> Conclusion | None:
