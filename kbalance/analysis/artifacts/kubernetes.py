@@ -211,7 +211,8 @@ def _labels(setting: Setting, indent: str) -> str:
         return "\n".join(f"{indent}{quoted(key)}: {quoted(value)}" for key, value in setting.selector)
     service, namespace = plain(setting.service), plain(setting.namespace or "")
     return (
-        f"{indent}# Not known; this prints it: kubectl get service {service} -n {namespace} -o jsonpath='{{.spec.selector}}'\n"
+        f"{indent}# Not known; this prints it:\n"
+        f"{indent}#   kubectl get service {service} -n {namespace} -o jsonpath='{{.spec.selector}}'\n"
         f'{indent}"replace-me": "with-the-selector-of-{service[:40]}"'
     )
 

@@ -90,14 +90,56 @@ def _retiring(setting: Setting, form: dict[str, str]) -> str:
     )
 
 
-_BALANCING = """\
+_LEAVE = """\
+    {{a}}def _leave(self, held: "_Held") -> None:
+        with self._lock:
+            held.busy -= 1
+            last = held.retired and held.busy == 0
+        if last:
+            {{await}}held.transport.{{close}}()
+"""
+
+_HELD = """\
+class _Held:
+    # A transport, and how many requests are under way on it; a retired one is closed after the last.
+    def __init__(self, transport: httpx.{{base}}) -> None:
+        self.transport = transport
+        self.busy = 0
+        self.retired = False
+
+
+class _Stream(httpx.{{stream}}):
+    # A response's body; a request is under way until it is closed, which httpx does at its end.
+    def __init__(self, inner, owner, held: _Held) -> None:
+        self._inner = inner
+        self._owner = owner
+        self._held = held
+        self._closed = False
+
+    {{a}}def {{iter}}(self) -> {{iterator}}[bytes]:
+        {{a}}for part in self._inner:
+            yield part
+
+    {{a}}def {{close}}(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            {{await}}self._inner.{{close}}()
+        finally:
+            {{await}}self._owner._leave(self._held)
+"""
+"""What a transport needs that replaces others while requests are under way on them."""
+
+_BALANCING = (
+    """\
 # Keeps a connection to each endpoint of {{service}} and takes the next one for each request; URL, Host header and the name in
 # the server's certificate stay as they are. It looks the endpoints up every {{refresh_told}}, and at once when one cannot be
 # reached. Needs httpx only.
 #
 #     client = httpx.{{client}}(transport=BalancingTransport())
 #     {{await}}client.get("{{url}}/")
-{{imports}}from collections.abc import Callable
+{{imports}}from collections.abc import {{iterator}}, Callable
 
 import httpx
 
@@ -111,11 +153,12 @@ REFRESH_S = {{refresh}}
 
 class BalancingTransport(httpx.{{base}}):
     # `resolve` gives the endpoints' addresses; put a watch of EndpointSlices there to know of changes at once.
+    # `make` gives a transport, with your settings: limits, certificates, retries.
     def __init__(self, resolve=resolve, make: Callable[[], httpx.{{base}}] = httpx.{{transport}}) -> None:
         self._resolve = resolve
         self._make = make
         self._lock = threading.Lock()
-        self._endpoints: dict[str, httpx.{{base}}] = {}
+        self._endpoints: dict[str, _Held] = {}
         self._avoided_until: dict[str, float] = {}
         self._asked = float("-inf")
         self._next = 0
@@ -123,40 +166,55 @@ class BalancingTransport(httpx.{{base}}):
     {{a}}def {{handle}}(self, request: httpx.Request) -> httpx.Response:
         attempt = 1
         while True:
-            address, transport = {{await}}self._choose()
+            {{await}}self._look_if_due()
+            address, held = self._choose()
             try:
-                return {{await}}transport.{{handle}}(_to(address, request))
+                response = {{await}}held.transport.{{handle}}(_to(address, request))
             except (httpx.ConnectError, httpx.ConnectTimeout):
                 # Nothing was sent yet, so another endpoint may have the request.
-                with self._lock:
-                    self._avoided_until[address] = time.monotonic() + REFRESH_S
-                    self._asked = float("-inf")
+                {{await}}self._leave(held)
+                self._avoid(address)
                 if attempt == 3:
                     raise
                 attempt += 1
+            except BaseException:
+                {{await}}self._leave(held)
+                raise
+            else:
+                response.stream = _Stream(response.stream, self, held)
+                return response
 
     {{a}}def {{close}}(self) -> None:
-        for transport in self._endpoints.values():
-            {{await}}transport.{{close}}()
+        for held in self._endpoints.values():
+            {{await}}held.transport.{{close}}()
 
-    {{a}}def _choose(self) -> tuple[str, httpx.{{base}}]:
-        # The next endpoint that can be reached, or just the next one where none can.
-        now = time.monotonic()
+    {{a}}def _look_if_due(self) -> None:
         with self._lock:
-            due = now - self._asked >= REFRESH_S
+            due = time.monotonic() - self._asked >= REFRESH_S
             if due and self._endpoints:
-                # The others go on meanwhile with what is known; the first requests all look.
-                self._asked = now
+                # The others go on meanwhile with what is known; the very first requests all look.
+                self._asked = time.monotonic()
         if due:
             {{await}}self._refresh()
+
+    def _choose(self) -> "tuple[str, _Held]":
+        # The next endpoint that can be reached, or just the next one where none can.
         with self._lock:
+            now = time.monotonic()
             addresses = list(self._endpoints)
             for _ in addresses:
                 self._next = (self._next + 1) % len(addresses)
                 if self._avoided_until.get(addresses[self._next], now) <= now:
                     break
-            address = addresses[self._next % len(addresses)]
-            return address, self._endpoints[address]
+            address = addresses[self._next]
+            held = self._endpoints[address]
+            held.busy += 1
+            return address, held
+
+    def _avoid(self, address: str) -> None:
+        with self._lock:
+            self._avoided_until[address] = time.monotonic() + REFRESH_S
+            self._asked = float("-inf")
 
     {{a}}def _refresh(self) -> None:
         try:
@@ -170,10 +228,23 @@ class BalancingTransport(httpx.{{base}}):
             raise httpx.ConnectError(f"{HOST} has no endpoints")
         with self._lock:
             self._asked = time.monotonic()
-            # An endpoint that is gone is forgotten: its transport ends when the last request on it has.
-            self._endpoints = {address: self._endpoints.get(address) or self._make() for address in addresses}
+            old = self._endpoints
+            self._endpoints = {address: old.get(address) or _Held(self._make()) for address in addresses}
             self._avoided_until = {a: until for a, until in self._avoided_until.items() if a in self._endpoints}
+            gone = [held for address, held in old.items() if address not in self._endpoints]
+            for held in gone:
+                held.retired = True
+            idle = [held for held in gone if held.busy == 0]
+        for held in idle:
+            {{await}}held.transport.{{close}}()
 
+"""
+    + _LEAVE
+    + """
+
+"""
+    + _HELD
+    + """
 
 def _to(address: str, request: httpx.Request) -> httpx.Request:
     # The header Host is there already; the name for TLS is told apart from the address.
@@ -181,6 +252,7 @@ def _to(address: str, request: httpx.Request) -> httpx.Request:
     url = request.url.copy_with(host=address, port=PORT)
     return httpx.Request(request.method, url, headers=request.headers, stream=request.stream, extensions=extensions)
 """
+)
 
 _LOOKUP = '''\
 def resolve() -> list[str]:
@@ -194,7 +266,8 @@ async def resolve() -> list[str]:
     found = await asyncio.get_running_loop().getaddrinfo(HOST, PORT, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(one[4][0]) for one in found))'''
 
-_RETIRING = """\
+_RETIRING = (
+    """\
 # Ends a client's connections at an age of {{told}}, give or take {{share}}, so that a Service's endpoints are drawn anew; httpx
 # itself knows no greatest age. Requests under way finish on the old connections, streams too. All connections of one client
 # are replaced together; the jitter keeps clients apart. Needs httpx only.
@@ -216,72 +289,46 @@ class RetiringTransport(httpx.{{base}}):
     def __init__(self, make: Callable[[], httpx.{{base}}] = httpx.{{transport}}) -> None:
         self._make = make
         self._lock = threading.Lock()
-        self._current = _Generation(make())
+        self._current = _Held(make())
+        self._until = _jittered()
 
     {{a}}def {{handle}}(self, request: httpx.Request) -> httpx.Response:
-        generation = {{await}}self._enter()
+        held = {{await}}self._enter()
         try:
-            response = {{await}}generation.transport.{{handle}}(request)
+            response = {{await}}held.transport.{{handle}}(request)
         except BaseException:
-            {{await}}self._leave(generation)
+            {{await}}self._leave(held)
             raise
-        response.stream = _Stream(response.stream, self, generation)
+        response.stream = _Stream(response.stream, self, held)
         return response
 
     {{a}}def {{close}}(self) -> None:
         {{await}}self._current.transport.{{close}}()
 
-    {{a}}def _enter(self) -> "_Generation":
-        old = None
+    {{a}}def _enter(self) -> "_Held":
+        idle = None
         with self._lock:
-            if time.monotonic() >= self._current.until:
-                old, self._current = self._current, _Generation(self._make())
+            if time.monotonic() >= self._until:
+                old, self._current, self._until = self._current, _Held(self._make()), _jittered()
                 old.retired = True
-            generation = self._current
-            generation.busy += 1
-            idle = old is not None and old.busy == 0
-        if old is not None and idle:
-            {{await}}old.transport.{{close}}()
-        return generation
+                idle = old if old.busy == 0 else None
+            held = self._current
+            held.busy += 1
+        if idle is not None:
+            {{await}}idle.transport.{{close}}()
+        return held
 
-    {{a}}def _leave(self, generation: "_Generation") -> None:
-        with self._lock:
-            generation.busy -= 1
-            last = generation.retired and generation.busy == 0
-        if last:
-            {{await}}generation.transport.{{close}}()
-
-
-class _Generation:
-    # A transport, how many requests are under way on it, and when it retires.
-    def __init__(self, transport: httpx.{{base}}) -> None:
-        self.transport = transport
-        self.busy = 0
-        self.retired = False
-        self.until = time.monotonic() + LIFETIME_S * random.uniform(1 - JITTER, 1 + JITTER)
-
-
-class _Stream(httpx.{{stream}}):
-    # A response's body; a request is under way until it is closed, which httpx does at its end.
-    def __init__(self, inner, owner: RetiringTransport, generation: _Generation) -> None:
-        self._inner = inner
-        self._owner = owner
-        self._generation = generation
-        self._closed = False
-
-    {{a}}def {{iter}}(self) -> {{iterator}}[bytes]:
-        {{a}}for part in self._inner:
-            yield part
-
-    {{a}}def {{close}}(self) -> None:
-        if self._closed:
-            return
-        self._closed = True
-        try:
-            {{await}}self._inner.{{close}}()
-        finally:
-            {{await}}self._owner._leave(self._generation)
 """
+    + _LEAVE
+    + """
+
+def _jittered() -> float:
+    return time.monotonic() + LIFETIME_S * random.uniform(1 - JITTER, 1 + JITTER)
+
+
+"""
+    + _HELD
+)
 
 _IN_TURN = """\
 # Has {{connections}} clients take turns, each with a connection of its own: one httpx.Client takes the first idle connection,
