@@ -21,11 +21,11 @@ def to_endpoints(setting: Setting) -> Artifact:
     """A name that is looked up again and again instead of the Service's address."""
     content = fill(
         _ENDPOINTS,
-        host=setting.endpoints_host,
+        host=bracketed(setting.endpoints_host),
         service=plain(setting.service),
         port=setting.dialled,
         dns=bracketed(plain(setting.dns)),
-        refresh=span(setting.refresh_s, "{}s", "{}ms"),
+        refresh=max(1, round(setting.refresh_s)),
         scheme=setting.scheme,
         name=setting.authority,
         sni=fill(_SNI, host=setting.host) if setting.scheme == "https" else "",
@@ -53,7 +53,7 @@ _ENDPOINTS = """\
 # connections, nginx 1.27.3 or later takes an upstream with a zone, keepalive, and "server {{host}}:{{port}} resolve".
 # Goes into server.
 location / {
-    resolver {{dns}} valid={{refresh}};
+    resolver {{dns}} valid={{refresh}}s;
     set $endpoints {{host}}:{{port}};
     proxy_pass {{scheme}}://$endpoints;
     proxy_http_version 1.1;
