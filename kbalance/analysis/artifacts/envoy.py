@@ -113,8 +113,8 @@ _LIFETIME = """\
 # Ends clients' connections after {{told}} or {{requests}} requests: the next one is drawn anew.
 # Goes into the HttpConnectionManager of the listener in front of the server. HTTP/1.1 clients are told with a response
 # (Connection: close), HTTP/2 clients with GOAWAY, so that no request is lost.
-# The jitter adds up to {{jitter_told}}, so that connections opened together do not end together. Envoy 1.40 knows it; leave
-# it out where an older one does not.
+# The jitter adds up to {{jitter_told}}, so that connections opened together do not end together; it needs Envoy 1.39.
+# Before that, leave its line out.
 http1_safe_max_connection_duration: true
 common_http_protocol_options:
   max_connection_duration: {{age}}
