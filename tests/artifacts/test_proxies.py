@@ -156,7 +156,65 @@ def _until_told(port: int) -> int:
     raise AssertionError(f"{requests} requests, and the connection is still open")
 
 
-def nginx_config(folder: Path, port: int, server: str, upstream: str) -> Path:
+def _asked(port: int, requests: int) -> None:
+    """So many requests, one after the other, on one connection."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)
+    for _ in range(requests):
+        connection.request("GET", "/", headers={"Host": "web"})
+        assert connection.getresponse().read() == b"pod-1"
+    connection.close()
+
+
+def test_envoy_ends_its_own_connections(pod: Pod, tmp_path: Path) -> None:
+    port = free_port()
+    setting = at([pod], lifetime_requests=3)
+    config = yaml.safe_load(text("meshed-client", "envoy-sidecar.yaml", setting))
+    config["static_resources"]["listeners"][0]["address"]["socket_address"]["port_value"] = port
+    config["static_resources"]["clusters"][0] |= yaml.safe_load(
+        text("proxy-to-endpoints", "envoy-upstream-lifetime.yaml", setting)
+    )
+    name_endpoints(config, [pod])
+    (tmp_path / "envoy.json").write_text(json.dumps(config))
+
+    with running(envoy(), "-c", tmp_path / "envoy.json", "--disable-hot-restart", "--concurrency", "1", port=port):
+        _asked(port, 12)
+
+    assert pod.requests == [3] * 4
+
+
+def test_envoy_takes_the_policy(tmp_path: Path) -> None:
+    config = yaml.safe_load(text("meshed-client", "envoy-sidecar.yaml", WEB))
+    config["static_resources"]["clusters"][0] |= yaml.safe_load(text("proxy-least-request", "envoy-least-request.yaml", WEB))
+    (tmp_path / "envoy.json").write_text(json.dumps(config))
+
+    assert "OK" in run(envoy(), "--mode", "validate", "-c", tmp_path / "envoy.json", "--log-level", "error")
+
+
+PASSED_ON = """
+location / { proxy_pass http://service; proxy_http_version 1.1; proxy_set_header Connection ""; }
+"""
+
+
+def test_nginx_ends_its_own_connections(pod: Pod, tmp_path: Path) -> None:
+    port = free_port()
+    setting = replace(hostile(pod.ip), port=pod.port, lifetime_requests=3)
+    upstream = text("proxy-to-endpoints", "nginx-upstream-lifetime.conf", setting)
+    path = nginx_config(tmp_path, port, PASSED_ON, "", upstream)
+
+    with running(tool("nginx"), "-e", "stderr", "-c", path, port=port):
+        _asked(port, 12)
+
+    assert pod.requests == [3] * 4
+
+
+def test_nginx_takes_the_policy(tmp_path: Path) -> None:
+    policy = text("proxy-least-request", "nginx-least-connections.conf", WEB)
+    path = nginx_config(tmp_path, 8080, PASSED_ON, "", f"upstream service {{ {policy} server 127.0.0.1:1; keepalive 1; }}")
+
+    run(tool("nginx"), "-t", "-q", "-e", "stderr", "-c", path)
+
+
+def nginx_config(folder: Path, port: int, server: str, location: str, upstream: str = "") -> Path:
     path = folder / "nginx.conf"
     path.write_text(
         f"""daemon off; master_process off; error_log stderr; pid {folder}/nginx.pid;
@@ -164,10 +222,11 @@ events {{}}
 http {{
   access_log off; client_body_temp_path {folder}/b; proxy_temp_path {folder}/p; fastcgi_temp_path {folder}/f;
   uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
+{upstream}
   server {{
     listen 127.0.0.1:{port};
 {server}
-{upstream}
+{location}
   }}
 }}
 """,
@@ -207,6 +266,8 @@ def test_haproxy_takes_its_text(setting: Setting, tmp_path: Path) -> None:
     path = tmp_path / "haproxy.cfg"
     front = "defaults\n    timeout connect 1s\n    timeout client 1s\n    timeout server 1s\n\n"
     front += "frontend requests\n    mode http\n    bind 127.0.0.1:8080\n    default_backend endpoints\n\n"
-    path.write_text(front + text("proxy-to-endpoints", "haproxy-to-endpoints.cfg", setting), encoding="utf-8")
+    backend = text("proxy-to-endpoints", "haproxy-to-endpoints.cfg", setting)
+    for policy in ("    balance roundrobin\n", text("proxy-least-request", "haproxy-least-connections.cfg", setting)):
+        path.write_text(front + backend.replace("    balance roundrobin\n", policy), encoding="utf-8")
 
-    run(tool("haproxy"), "-c", "-q", "-f", path)
+        run(tool("haproxy"), "-c", "-q", "-f", path)

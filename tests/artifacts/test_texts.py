@@ -37,7 +37,8 @@ def advised() -> set[str]:
     """The ids of every recommendation that any cause leads to."""
     seen = case(single(), pooled(), fresh(), direct())
     unseen = case(single(who=None))
-    return {make(one).id for ways in WAYS_OUT.values() for make in ways for one in (seen, unseen)}
+    made = [make(one) for ways in WAYS_OUT.values() for make in ways for one in (seen, unseen)]
+    return {one.id for one in made if one is not None}
 
 
 def test_every_recommendation_has_texts_or_is_listed_as_having_none() -> None:
@@ -64,7 +65,7 @@ def test_names_are_unique_within_a_recommendation(setting: Setting) -> None:
 def test_every_text_begins_with_what_it_does_and_is_whole(setting: Setting) -> None:
     for fix, one in every(setting):
         mark = COMMENT.get(Path(one.name).suffix, "#")
-        assert re.match(rf"{mark} \w", one.content), (fix, one.name)
+        assert re.match(rf" *{mark} \w", one.content), (fix, one.name)
         assert one.content.endswith("\n"), (fix, one.name)
         assert not re.search(r"\{\{\w+\}\}", one.content.replace("{{port}}", "") if "{{port}}" in str(setting) else one.content)
         assert all(c.isprintable() or c in "\n\t" for c in one.content), (fix, one.name)

@@ -69,7 +69,15 @@ FIXES: dict[str, tuple[Text, ...]] = {
     ),
     "spread-pods": (kubernetes.spread_pods,),
     "external-spread": (kubernetes.external_traffic_everywhere, kubernetes.spread_pods),
-    "proxy-to-endpoints": (kubernetes.headless_for_sidecar, envoy.proxy_to_endpoints, haproxy.to_endpoints, nginx.to_endpoints),
+    "proxy-to-endpoints": (
+        kubernetes.headless_for_sidecar,
+        envoy.proxy_to_endpoints,
+        haproxy.to_endpoints,
+        nginx.to_endpoints,
+        envoy.upstream_lifetime,
+        nginx.upstream_lifetime,
+    ),
+    "proxy-least-request": (istio.destination_rule, envoy.least_request, haproxy.least_connections, nginx.least_connections),
     "drain-and-limit-age": (kubernetes.drain,),
     "check-kube-proxy": (kubernetes.look_at_kube_proxy,),
     "tell-who-answers": (
@@ -87,7 +95,10 @@ NOTHING_TO_PASTE = frozenset(
         "event-driven",  # another architecture
         "fewer-bigger-pods",  # a number of replicas and its resources, which only their owner can tell
         "change-scheduler",  # lies in a balancer that the run did not see
+        "split-work",  # in the application
+        "weight-versions",  # the weights are their owner's to choose
         "repair-endpoint",
+        "repair-readiness",
         "inspect-slow-endpoint",
         "measure-again",
     }

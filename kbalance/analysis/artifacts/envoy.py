@@ -38,6 +38,17 @@ def connection_lifetime(setting: Setting) -> Artifact:
     return Artifact(name="envoy-lifetime.yaml", kind="envoy", content=content)
 
 
+def upstream_lifetime(setting: Setting) -> Artifact:
+    """On the way, where the Service's address has to stay: the proxy's own connections end."""
+    content = fill(_UPSTREAM, service=plain(setting.service), requests=setting.lifetime_requests)
+    return Artifact(name="envoy-upstream-lifetime.yaml", kind="envoy", content=content)
+
+
+def least_request(setting: Setting) -> Artifact:
+    """A policy that follows load."""
+    return Artifact(name="envoy-least-request.yaml", kind="envoy", content=_LEAST)
+
+
 def _proxy(setting: Setting, says: str, listen: str) -> str:
     return fill(
         _PROXY,
@@ -120,4 +131,20 @@ common_http_protocol_options:
   max_connection_duration: {{age}}
   max_connection_duration_jitter: {value: {{jitter}}}
   max_requests_per_connection: {{requests}}
+"""
+
+_UPSTREAM = """\
+# Ends Envoy's own connections to {{service}} after {{requests}} requests: the next one is drawn anew.
+# Goes into the cluster whose address is the Service's, where it cannot be the endpoints'.
+typed_extension_protocol_options:
+  envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
+    "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
+    explicit_http_config: {http_protocol_options: {}}
+    common_http_protocol_options: {max_requests_per_connection: {{requests}}}
+"""
+
+_LEAST = """\
+# Takes two endpoints at random for each request, and of these the one with fewer requests under way.
+# Goes into the cluster, in place of its lb_policy; the cluster must know the endpoints, not the Service's address.
+lb_policy: LEAST_REQUEST
 """

@@ -23,6 +23,11 @@ def to_endpoints(setting: Setting) -> Artifact:
     return Artifact(name="haproxy-to-endpoints.cfg", kind="haproxy", content=content)
 
 
+def least_connections(setting: Setting) -> Artifact:
+    """A policy that follows load."""
+    return Artifact(name="haproxy-least-connections.cfg", kind="haproxy", content=_LEAST)
+
+
 _BACKEND = """\
 # HAProxy to the endpoints themselves, by {{host}}, instead of the address of {{service}}:
 # a kept connection to that address stays on one endpoint, whoever sends requests through it.
@@ -36,4 +41,10 @@ backend endpoints
     mode http
     balance roundrobin
     server-template pod {{places}} {{host}}:{{port}} check resolvers cluster init-addr none{{options}}{{tls}}
+"""
+
+_LEAST = """\
+    # Takes the endpoint with the fewest requests under way. Goes into the backend, in place of its balance line; the
+    # backend must know the endpoints, not the Service's address.
+    balance leastconn
 """

@@ -33,6 +33,25 @@ def to_endpoints(setting: Setting) -> Artifact:
     return Artifact(name="nginx-to-endpoints.conf", kind="nginx", content=content)
 
 
+def upstream_lifetime(setting: Setting) -> Artifact:
+    """On the way, where the Service's address has to stay: the proxy's own connections end."""
+    content = fill(
+        _UPSTREAM,
+        service=plain(setting.service),
+        server=f"{bracketed(setting.host)}:{setting.port}",
+        connections=setting.connections,
+        requests=setting.lifetime_requests,
+        age=span(setting.lifetime_s, "{}s", "{}ms"),
+        told=told(setting.lifetime_s),
+    )
+    return Artifact(name="nginx-upstream-lifetime.conf", kind="nginx", content=content)
+
+
+def least_connections(setting: Setting) -> Artifact:
+    """A policy that follows load."""
+    return Artifact(name="nginx-least-connections.conf", kind="nginx", content=_LEAST)
+
+
 def pod_name_header(setting: Setting) -> Artifact:
     """A Pod's host name is its own name."""
     return Artifact(name="pod-name-header.conf", kind="nginx", content=_POD_NAME)
@@ -65,6 +84,25 @@ location / {
 _SNI = """\
     proxy_ssl_server_name on;
     proxy_ssl_name {{host}};
+"""
+
+_UPSTREAM = """\
+# Ends nginx's own connections to {{service}} after {{requests}} requests or {{told}}: the next one is drawn anew.
+# For the case that its upstream cannot be the endpoints. Goes into http; proxy_pass then names service, and the location
+# needs proxy_http_version 1.1 and proxy_set_header Connection "". keepalive_time needs nginx 1.19.10 or later.
+upstream service {
+    server {{server}};
+    keepalive {{connections}};
+    keepalive_requests {{requests}};
+    keepalive_time {{age}};
+}
+"""
+
+_LEAST = """\
+# Takes the endpoint with the fewest requests under way. Goes into the upstream, before keepalive; the upstream must know
+# the endpoints, not the Service's address. With several workers, a zone lets them count together.
+zone endpoints 64k;
+least_conn;
 """
 
 _POD_NAME = """\
