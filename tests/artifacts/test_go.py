@@ -23,6 +23,7 @@ GRPC = {
     "aging": ("shorter-lifetime", "max_age.go"),
 }
 MODULE = "module snippets.test\n\ngo 1.22\n"
+GRPC_MODULE = "google.golang.org/grpc@v1.85.0"
 ASKING = """
 func ask(client *http.Client, url string) string {
 	response, err := client.Get(url)
@@ -177,6 +178,7 @@ def test_the_texts_for_grpc_compile_with_the_library(tmp_path: Path) -> None:
     module_of_https = tmp_path / "secure"
     module_of_https.mkdir()
     (module_of_https / "round_robin.go").write_text(text(*GRPC["balanced"], replace(WEB, scheme="https")))
+    run(program, "mod", "edit", f"-require={GRPC_MODULE}", cwd=tmp_path)
     run(program, "mod", "tidy", cwd=tmp_path)
 
     run(program, "vet", "./...", cwd=tmp_path)
