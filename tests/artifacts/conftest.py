@@ -9,6 +9,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -20,9 +21,11 @@ LIMIT_S = 240
 PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
 
 
-def lacking(what: str) -> None:
+def lacking(what: str) -> NoReturn:
     """Skips a test, or fails it in CI, which skips nothing unsaid."""
-    (pytest.fail if os.environ.get("CI") else pytest.skip)(f"needs {what}")
+    if os.environ.get("CI"):
+        pytest.fail(f"needs {what}")
+    pytest.skip(f"needs {what}")
 
 
 def tool(name: str) -> str:
@@ -30,7 +33,7 @@ def tool(name: str) -> str:
     found = shutil.which(name, path=PATH)
     if found is None:
         lacking(name)
-    return found or ""
+    return found
 
 
 def run(*command: str | Path, cwd: Path | None = None, check: bool = True, **environment: str) -> str:

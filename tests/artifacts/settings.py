@@ -57,5 +57,5 @@ def hostile_service(name: str) -> Setting:
 
 def at(pods: Sequence[Pod], **changes: object) -> Setting:
     """The Service in front of pods on loopback; lifetimes are short, as a test is."""
-    setting = Setting(service="web", namespace="shop", port=80, endpoint_port=pods[0].port, lifetime_s=0.2, refresh_s=1.0)
+    setting = Setting(service="web", namespace="shop", port=80, endpoint_port=pods[0].port, lifetime_s=0.2, refresh_s=30.0)
     return replace(setting, **changes)  # type: ignore[arg-type]

@@ -175,8 +175,12 @@ _RETIRING = """\
 // jdk.httpclient.keepalive.timeout, 20 minutes by default: set it to 30 (seconds).
 //
 //     var client = new RetiringClient(() -> HttpClient.newHttpClient());
-//     client.present().send(request, handler);
+//     client.send(request, BodyHandlers.ofString());
+import java.io.IOException;
 import java.net.http.HttpClient;
+import java.net.http.HttpRequest;
+import java.net.http.HttpResponse;
+import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ThreadLocalRandom;
 import java.util.function.Supplier;
 
@@ -184,35 +188,69 @@ public class RetiringClient {
     static final long LIFETIME_NS = {{lifetime_ms}} * 1_000_000L;
     static final double JITTER = {{jitter}};
 
+    /** A client, how many requests are under way on it, and whether it gets no more. */
+    private static final class Held {
+        final HttpClient client;
+        int busy;
+        boolean retired;
+
+        Held(HttpClient client) {
+            this.client = client;
+        }
+    }
+
     private final Supplier<HttpClient> make;
-    private HttpClient current;
+    private Held current;
     private long until;
 
     public RetiringClient(Supplier<HttpClient> make) {
         this.make = make;
     }
 
-    /** Ask for each request; do not keep it. */
-    public synchronized HttpClient present() {
+    public <T> HttpResponse<T> send(HttpRequest request, HttpResponse.BodyHandler<T> handler)
+            throws IOException, InterruptedException {
+        Held held = enter();
+        try {
+            return held.client.send(request, handler);
+        } finally {
+            leave(held);
+        }
+    }
+
+    public <T> CompletableFuture<HttpResponse<T>> sendAsync(HttpRequest request, HttpResponse.BodyHandler<T> handler) {
+        Held held = enter();
+        return held.client.sendAsync(request, handler).whenComplete((response, error) -> leave(held));
+    }
+
+    private synchronized Held enter() {
         long now = System.nanoTime();
         if (current == null || now - until >= 0) {
-            retire(current);
-            current = make.get();
+            if (current != null) {
+                current.retired = true;
+                closeIfLast(current);
+            }
+            current = new Held(make.get());
             until = now + (long) (LIFETIME_NS * (1 + JITTER * (2 * ThreadLocalRandom.current().nextDouble() - 1)));
         }
+        current.busy++;
         return current;
     }
 
-    /** Since Java 21 a client can be closed, which waits for requests under way; before, it ends when nobody holds it. */
-    private static void retire(HttpClient old) {
-        if ((Object) old instanceof AutoCloseable closeable) {
+    private synchronized void leave(Held held) {
+        held.busy--;
+        closeIfLast(held);
+    }
+
+    /** Since Java 21 a client can be closed, which waits for bodies being read; before, it ends when nobody holds it. */
+    private static void closeIfLast(Held held) {
+        if (held.retired && held.busy == 0 && (Object) held.client instanceof AutoCloseable closeable) {
             Thread closing = new Thread(() -> {
                 try {
                     closeable.close();
                 } catch (Exception error) {
                     System.getLogger("retiring").log(System.Logger.Level.WARNING, "an old client did not close", error);
                 }
-            }, "retiring an HttpClient");
+            }, "closes an HttpClient");
             closing.setDaemon(true);
             closing.start();
         }
