@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import httpx
@@ -26,7 +25,7 @@ Written = Callable[[str, str, Setting], Path]
 URL_OF_WEB = "http://web.shop.svc.cluster.local/"
 
 
-def loaded(path: Path) -> ModuleType:
+def loaded(path: Path) -> Any:
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None
     assert spec.loader is not None

@@ -245,7 +245,7 @@ module.exports = { agent, agents }
 
 _UNDICI_IN_TURN = """\
 // Has undici's connections take turns; needs undici 7.18 or later. The pool opens another connection only while all it has are
-// busy, so without the first requests, sent at once, a client with little to do would keep to one connection for ever.
+// busy: without the first requests, sent at once, a client with little to do would stay at two or three.
 //
 //     await open('/healthz')
 //     fetch('{{url}}/', { dispatcher: pool })
