@@ -36,7 +36,7 @@ def demo(ctx: click.Context, /, scenario: str, list_scenarios: bool, serve: bool
       kbalance demo ten-pods --connections 32
       kbalance demo --serve
     """
-    from kbalance.cli.run import is_terminal, run
+    from kbalance.cli.run import Wanted, is_terminal, run
     from kbalance.errors import TargetError, TrafficError
     from kbalance.testbed.cluster import Cluster, ClusterError
     from kbalance.testbed.scenario import SCENARIOS
@@ -51,7 +51,7 @@ def demo(ctx: click.Context, /, scenario: str, list_scenarios: bool, serve: bool
             if serve:
                 return _serve(chosen, cluster)
             options = _options(ctx, chosen, given)
-            code = run(_subject(cluster), options, None, outputs=given["outputs"])
+            code = run(_subject(cluster), options, None, Wanted(given["outputs"], given["artifacts"]))
     except ClusterError as error:
         raise TrafficError(f"The embedded cluster failed: {error}.") from error
     if is_terminal(sys.stderr):

@@ -231,6 +231,12 @@ _CLUSTER = (
 
 _REPORT = (
     click.option(
+        "--artifacts",
+        type=click.Path(file_okay=False),
+        metavar="DIR",
+        help="Folder for the texts that make the recommended changes: manifests, settings, client code.",
+    ),
+    click.option(
         "--threshold",
         "thresholds",
         multiple=True,

@@ -67,7 +67,7 @@ def probe(target: str, endpoints: tuple[str, ...], **given: Any) -> int:
       3  could not measure
       130  interrupted; the report covers what was measured
     """
-    from kbalance.cli.run import run
+    from kbalance.cli.run import Wanted, run
     from kbalance.cli.target import parse_endpoints, parse_service, parse_target, tls_of
 
     options = to_options(given)
@@ -84,7 +84,7 @@ def probe(target: str, endpoints: tuple[str, ...], **given: Any) -> int:
     addresses = resolve(named.host, named.port, options.timeout_s)
     known = facts or facts_of_addresses(addresses)
     subject = Subject(target=named, addresses=addresses, read_facts=lambda: known)
-    return run(subject, options, tls, outputs=given["outputs"])
+    return run(subject, options, tls, Wanted(given["outputs"], given["artifacts"]))
 
 
 def _probe_service(service: ServiceName, options: Options, endpoints: tuple[str, ...], given: dict[str, Any]) -> int:

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import click
 
@@ -25,6 +25,15 @@ if TYPE_CHECKING:
     from kbalance.wire.connection import Tls
 
 
+class Wanted(NamedTuple):
+    """Where the report goes."""
+
+    reports: Sequence[tuple[str, str | None]]
+    """Formats, each with a file or ``None`` for standard output."""
+    artifacts: str | None = None
+    """The folder for the texts of recommendations."""
+
+
 class Stoppable(Protocol):
     """What Ctrl-C ends."""
 
@@ -33,9 +42,9 @@ class Stoppable(Protocol):
     def interrupt(self) -> None: ...
 
 
-def run(subject: Subject, options: Options, tls: Tls | None, *, outputs: Sequence[tuple[str, str | None]]) -> int:
+def run(subject: Subject, options: Options, tls: Tls | None, wanted: Wanted) -> int:
     """Measures from here, writes the reports, and gives the exit code."""
-    check_outputs(outputs)
+    check_outputs(wanted)
     from kbalance.pipeline import measure
     from kbalance.traffic.session import Session
 
@@ -46,14 +55,13 @@ def run(subject: Subject, options: Options, tls: Tls | None, *, outputs: Sequenc
         seed=options.seed,
         tls=tls,
     )
-    return reported(session, lambda tell: measure(subject, options, session, tell), outputs=outputs)
+    return reported(session, lambda tell: measure(subject, options, session, tell), wanted)
 
 
 def reported(
     stoppable: Stoppable,
     make: Callable[[Callable[[str, int, int], None]], Report],
-    *,
-    outputs: Sequence[tuple[str, str | None]],
+    wanted: Wanted,
 ) -> int:
     """Makes the report with progress and Ctrl-C, writes it, and gives the exit code."""
     from time import monotonic
@@ -76,20 +84,27 @@ def reported(
             return Exit.INTERRUPTED
     if report.identity.source is None and any(p.unidentified for p in report.profiles):
         click.echo(help_page(report.identity.rejected, report.target), err=True)
-    for name, file in outputs or [(OutputFormat.TEXT.value, None)]:
+    if wanted.artifacts is not None:
+        _write_artifacts(report, wanted.artifacts)
+    for name, file in wanted.reports or [(OutputFormat.TEXT.value, None)]:
         _write(report, OutputFormat(name), file)
     return Exit.INTERRUPTED if stoppable.interrupted else exit_code(report)
 
 
-def check_outputs(outputs: Sequence[tuple[str, str | None]]) -> None:
+def check_outputs(wanted: Wanted) -> None:
     """Tells before any traffic what would spoil a report after it.
 
     Raises:
-        TargetError: two reports for one place, or a file that cannot be written.
+        TargetError: two reports for one place, or a file or folder that cannot be written.
     """
     from kbalance.errors import TargetError
 
-    places = [file for _, file in outputs]
+    if wanted.artifacts is not None:
+        try:
+            os.makedirs(wanted.artifacts, exist_ok=True)
+        except OSError as error:
+            raise TargetError(f"The artifacts cannot be written to {wanted.artifacts}: {error.strerror}.") from error
+    places = [file for _, file in wanted.reports]
     for file in places:
         where = "standard output" if file is None else file
         if places.count(file) > 1:
@@ -151,6 +166,20 @@ def _write(report: Report, format: OutputFormat, file: str | None) -> None:
         if file is None and sys.stdout is not None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise TrafficError(f"The report cannot be written to {file or 'standard output'}: {error.strerror}.") from error
+
+
+def _write_artifacts(report: Report, folder: str) -> None:
+    """A folder for each recommendation, a file for each of its texts; names are kbalance's own."""
+    from kbalance.errors import TrafficError
+
+    try:
+        for one in report.recommendations:
+            for artifact in one.artifacts:
+                os.makedirs(os.path.join(folder, one.id), exist_ok=True)
+                with open(os.path.join(folder, one.id, artifact.name), "w", encoding="utf-8") as stream:
+                    stream.write(artifact.content)
+    except OSError as error:
+        raise TrafficError(f"The artifacts cannot be written to {folder}: {error.strerror}.") from error
 
 
 def _style(*, to_terminal: bool) -> Style:

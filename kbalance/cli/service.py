@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kbalance.cli.options import about_a_job
-from kbalance.cli.run import check_outputs, reported, run
+from kbalance.cli.run import Wanted, check_outputs, reported, run
 from kbalance.model.words import VantageChoice
 
 if TYPE_CHECKING:
@@ -36,7 +36,8 @@ def probe_service(named: ServiceName, options: Options, given: Mapping[str, Any]
     from kbalance.kube.discovery import Reference, discover
     from kbalance.model.report import Vantage
 
-    check_outputs(given["outputs"])
+    wanted = Wanted(given["outputs"], given["artifacts"])
+    check_outputs(wanted)
     access = Access(kubeconfig=given["kubeconfig"], context=given["context"], namespace=given["namespace"])
     client = connect(access, trace=_trace if given["verbose"] else None)
     reference = Reference(name=named.name, namespace=client.namespace, port=named.port)
@@ -48,7 +49,7 @@ def probe_service(named: ServiceName, options: Options, given: Mapping[str, Any]
         return _print(_mission(client, found, target, options, given, tls), found)
     if _runs_here(VantageChoice(given["vantage"]), found, target, given):
         subject = _subject(client, reference, found, target, _here(found), _addresses(target, found, options))
-        return run(subject, options, tls, outputs=given["outputs"])
+        return run(subject, options, tls, wanted)
     mission = _mission(client, found, target, options, given, tls)
     subject = _subject(client, reference, found, target, Vantage(kind="job"))
     return _from_job(client, subject, mission, options, given)
@@ -248,7 +249,7 @@ def _from_job(client: Client, subject: Subject, mission: Mission, options: Optio
             return measure_elsewhere(subject, options, placement.workers, remote.send, monotonic, progress)
 
     try:
-        return reported(remote, make, outputs=given["outputs"])
+        return reported(remote, make, Wanted(given["outputs"], given["artifacts"]))
     finally:
         for problem in remote.problems:
             click.echo(f"kbalance: {problem}", err=True)

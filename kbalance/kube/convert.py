@@ -118,6 +118,7 @@ def _full_name(service: Object) -> str:
 
 def _service_facts(service: Object, port: Object) -> ServiceFacts:
     spec: Object = service.get("spec") or {}
+    annotation = _topology_annotation(service)
     balancers = _list(service, "status", "loadBalancer", "ingress")
     target_port = port.get("targetPort")
     return ServiceFacts(
@@ -126,10 +127,13 @@ def _service_facts(service: Object, port: Object) -> ServiceFacts:
         session_affinity=spec.get("sessionAffinity") or "None",
         internal_traffic_policy=spec.get("internalTrafficPolicy") or "Cluster",
         external_traffic_policy=spec.get("externalTrafficPolicy") or None,
-        traffic_distribution=spec.get("trafficDistribution") or _topology_mode(service),
+        traffic_distribution=spec.get("trafficDistribution")
+        or ("topology-mode: Auto" if _topology_annotation(service) else None),
         affinity_timeout_s=_in(service, "spec", "sessionAffinityConfig", "clientIP", "timeoutSeconds"),
         publish_not_ready_addresses=bool(spec.get("publishNotReadyAddresses")),
         has_selector=bool(spec.get("selector")),
+        selector=tuple(sorted((str(key), str(value)) for key, value in (spec.get("selector") or {}).items())),
+        topology_annotation=annotation,
         port_name=port.get("name") or None,
         app_protocol=port.get("appProtocol") or None,
         target_port=None if target_port is None else str(target_port),
@@ -138,11 +142,11 @@ def _service_facts(service: Object, port: Object) -> ServiceFacts:
     )
 
 
-def _topology_mode(service: Object) -> str | None:
-    """``topology-mode: Auto`` where an annotation asks for it."""
+def _topology_annotation(service: Object) -> str | None:
+    """The annotation that says Auto, if the newest one that is there does."""
     annotations: Object = _in(service, "metadata", "annotations") or {}
-    modes = [str(annotations[key]) for key in TOPOLOGY_ANNOTATIONS if key in annotations]
-    return "topology-mode: Auto" if modes and modes[0].lower() == "auto" else None
+    newest = next((key for key in TOPOLOGY_ANNOTATIONS if key in annotations), None)
+    return newest if newest is not None and str(annotations[newest]).lower() == "auto" else None
 
 
 def _family(service: Object, slices: Sequence[Object]) -> str:

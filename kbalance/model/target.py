@@ -58,6 +58,10 @@ class ServiceFacts:
     publish_not_ready_addresses: bool = False
     has_selector: bool = True
     """Without one, somebody else writes the EndpointSlices."""
+    selector: tuple[tuple[str, str], ...] = ()
+    """Labels of its Pods, sorted."""
+    topology_annotation: str | None = None
+    """The annotation that asks for topology hints, where one does."""
     port_name: str | None = None
     """Of the port that is probed, as are the next three."""
     app_protocol: str | None = None

@@ -286,7 +286,7 @@ def _fix(one: Recommendation) -> Iterator[str]:
 def _artifact(artifact: Artifact, *, shown: bool) -> list[str]:
     """The text to apply, to be copied as it stands."""
     if not shown:
-        return [prose(elsewhere(artifact))]
+        return [prose(elsewhere([artifact]))]
     language = _LANGUAGES.get(PurePosixPath(artifact.name).suffix, "")
     return details(f"{artifact.name} ({artifact.kind})", fenced(artifact.content, language))
 

@@ -161,6 +161,6 @@ def effect(one: Recommendation, without: float | None) -> str:
     return f": {word} {factor(value)}{beside}{limit}"
 
 
-def elsewhere(artifact: Artifact) -> str:
-    """Where to get an artifact that is too long to be shown."""
-    return f"{artifact.name} ({artifact.kind}) is in the JSON report (-o json)"
+def elsewhere(artifacts: Sequence[Artifact]) -> str:
+    """Where to get artifacts that are too long to be shown."""
+    return f"{', '.join(artifact.name for artifact in artifacts)} (--artifacts DIR writes them, -o json has them)"

@@ -173,16 +173,26 @@ def _fix(number: int, one: Recommendation, without: float | None, style: Style) 
     lines = [line.replace(gain, paint(gain, Ink.BOLD, style)) for line in wrapped(f"{one.title}{gain}", style, first=start)]
     lines += wrapped(one.why, style, first=indent)
     lines += wrapped(f"costs: {'; '.join(one.costs)}", style, first=indent, rest=indent + "  ") if one.costs else []
-    return lines + [line for artifact in one.artifacts for line in _artifact(artifact, number, indent, style)]
+    return lines + _artifacts(one.artifacts, number, indent, style)
 
 
-def _artifact(artifact: Artifact, number: int, indent: str, style: Style) -> list[str]:
-    """The text to apply, printed for the best fix where it can be copied as it stands."""
-    content = [f"{indent}  {line}".rstrip() for line in artifact.content.splitlines()]
-    fits = len(content) <= MOST_ARTIFACT_LINES and all(visible(line) <= columns(style) for line in content)
-    if number == 1 and fits:
-        return [*wrapped(f"{artifact.name} ({artifact.kind}):", style, first=indent), *content]
-    return wrapped(elsewhere(artifact), style, first=indent)
+def _artifacts(artifacts: Sequence[Artifact], number: int, indent: str, style: Style) -> list[str]:
+    """The texts to apply: the first of the best fix, where it can be copied as it stands, and the names of the others."""
+    shown = artifacts[:1] if number == 1 and artifacts and _fits(artifacts[0], indent, style) else ()
+    lines = []
+    for artifact in shown:
+        lines += [*wrapped(f"{artifact.name} ({artifact.kind}):", style, first=indent), *_copied(artifact, indent)]
+    rest = artifacts[len(shown) :]
+    return lines + (wrapped(f"to paste: {elsewhere(rest)}", style, first=indent, rest=indent + "  ") if rest else [])
+
+
+def _fits(artifact: Artifact, indent: str, style: Style) -> bool:
+    content = _copied(artifact, indent)
+    return len(content) <= MOST_ARTIFACT_LINES and all(visible(line) <= columns(style) for line in content)
+
+
+def _copied(artifact: Artifact, indent: str) -> list[str]:
+    return [f"{indent}  {line}".rstrip() for line in artifact.content.splitlines()]
 
 
 def _notices(report: Report, style: Style) -> list[str]:

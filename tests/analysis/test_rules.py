@@ -388,7 +388,10 @@ DIAGNOSES: dict[str, tuple[Callable[[], Case], list[str]]] = {
         lambda: case(single(), pooled((10, 0, 0)), fresh((304, 0, 0)), direct(), facts=affine(), facts_after=affine()),
         ["session-affinity"],
     ),
-    "source hash": (lambda: case(single(), pooled((10, 0, 0)), fresh((304, 0, 0)), direct()), ["source-hash"]),
+    "source hash": (
+        lambda: case(single(), pooled((10, 0, 0)), fresh((304, 0, 0)), direct()),
+        ["source-hash", "missing-endpoint"],
+    ),
     "a dead pod": (
         lambda: case(single(), pooled((5, 5, 0)), fresh((102, 98, 0), failed=104), direct(failing=["web-2"])),
         ["endpoint-failing", "connection-pinning"],

@@ -122,3 +122,24 @@ def test_thresholds_and_what_fails_are_in_the_report_for_machines() -> None:
     jsonschema.validate(report, schema())
     assert report["thresholds"] == [{"expression": "endpoints==3", "value": 3.0, "passed": True}]
     assert report["fail_on"] == "risk"
+
+
+def test_artifacts_are_written_where_the_user_wants_them(tmp_path: Path) -> None:
+    """A folder for each recommendation; what stands in the JSON report and what is written are the same."""
+    folder = tmp_path / "fixes"
+
+    ended = kbalance("demo", "--seed", "3", "-o", "json", "--artifacts", str(folder))
+
+    told = {f"{r['id']}/{a['name']}": a["content"] for r in ended.report["recommendations"] for a in r["artifacts"]}
+    written = {str(p.relative_to(folder)): p.read_text("utf-8") for p in folder.rglob("*") if p.is_file()}
+    assert written == told
+    assert "client-side-balancing/headless-service.yaml" in written
+
+
+def test_a_folder_for_artifacts_that_cannot_be_made_is_refused_before_any_traffic(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+
+    ended = kbalance("demo", "--artifacts", str(tmp_path / "file" / "inside"))
+
+    assert (ended.code, ended.out) == (2, "")
+    assert "cannot be written" in ended.err

