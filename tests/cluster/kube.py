@@ -47,7 +47,10 @@ class Cluster:
         )
 
     def command(self, *arguments: str, node: str | None = None) -> list[str]:
-        entered = ["ip", "netns", "exec", node] if node else []
+        # A node's processes know its name, which says where traffic starts.
+        entered = (
+            ["ip", "netns", "exec", node, "unshare", "--uts", "sh", "-c", 'hostname "$0" && exec "$@"', node] if node else []
+        )
         return [*entered, sys.executable, "-m", "kbalance", *arguments]
 
     def environment(self, **extra: str) -> dict[str, str]:
