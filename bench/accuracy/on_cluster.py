@@ -11,7 +11,7 @@ from bench.accuracy.trial import Arrangement, Probe
 from bench.errors import NotMeasured
 from tests.cluster.kube import Cluster
 from tests.cluster.stage import HERE, THERE, Stage, staged
-from tests.cluster.workloads import Object, deaf, deployment, on, service, slow, unready, versioned
+from tests.cluster.workloads import Object, deaf, deployment, on, service, slow, unready, versioned, written_by_hand
 
 AGE_S = 70
 """Between Pods of clearly different ages."""
@@ -96,6 +96,8 @@ def _hints(cluster: Cluster) -> Iterator[Arrangement]:
             yield _arranged(cluster, word, pods, expected, near)
         near = [deployment(replicas=4), service(trafficDistribution=word)]
         yield _arranged(cluster, f"{word}, from both nodes", 4, expected, near, run=from_job("--workers", "2"))
+    one_zone = [deployment(replicas=4), service(selector=None, trafficDistribution="PreferSameNode")]
+    yield _arranged(cluster, "PreferSameNode, both nodes in one zone", 4, expected, one_zone, prepare=_in_one_zone)
     away = [deployment(replicas=3, **on(THERE)), service(trafficDistribution="PreferSameZone")]
     yield _arranged(cluster, "PreferSameZone, no Pod in this zone", 3, ("connection-pinning",), away)
 
@@ -160,10 +162,10 @@ def _changing(cluster: Cluster) -> Iterator[Arrangement]:
     for scenario, pods, objects, run in (
         ("scaled out during the run", 3, web, while_changing(lambda s: s.scale("web", 6), lambda s: s.scale("web", 3))),
         ("scaled in during the run", 3, web, while_changing(lambda s: s.scale("web", 2), lambda s: s.scale("web", 3))),
-        ("rollout during the run", 3, web, while_changing(_roll)),
+        ("rollout during the run", 3, web, while_changing(Stage.roll)),
         ("a Pod deleted during the run", 3, web, while_changing(_delete)),
         ("a Pod taken out of the selector during the run", 3, web, while_changing(_relabel, _remove_relabelled)),
-        ("hints, and a rollout during the run", 4, hinted, while_changing(_roll)),
+        ("hints, and a rollout during the run", 4, hinted, while_changing(Stage.roll)),
     ):
         yield _arranged(cluster, scenario, pods, expected, objects, run=run)
 
@@ -214,26 +216,17 @@ def _unready() -> Object:
 
 def _beside(one: Object) -> Prepare:
     """Deploys Pods that run and never become ready."""
+    return lambda stage: stage.begin(one)
 
-    def prepare(stage: Stage) -> None:
-        stage.cluster.apply(stage.namespace, one)
-        name, replicas = one["metadata"]["name"], one["spec"]["replicas"]
-        deployed = ("--for=jsonpath={.status.unavailableReplicas}=" + str(replicas), "--timeout=60s")
-        stage.kubectl("wait", f"deployment/{name}", *deployed)
-        running = ("--for=jsonpath={.status.phase}=Running", "--timeout=60s")
-        stage.kubectl("wait", "pods", "-l", f"deployment={name}", *running)
 
-    return prepare
+def _in_one_zone(stage: Stage) -> None:
+    """The nodes stay where they are; to kube-proxy only the hints say where Pods are."""
+    stage.cluster.apply(stage.namespace, written_by_hand(stage.pods(), zone="zone-a"))
 
 
 def _scaled_out_later(stage: Stage) -> None:
     stage.grow_old(AGE_S)
     stage.scale("web", 5)
-
-
-def _roll(stage: Stage) -> None:
-    stage.kubectl("rollout", "restart", "deployment/web")
-    stage.kubectl("rollout", "status", "deployment/web", "--timeout=60s")
 
 
 def _delete(stage: Stage) -> None:

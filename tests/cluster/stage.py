@@ -38,6 +38,20 @@ class Stage:
         found: list[Any] = self.cluster.get("pods", "-n", self.namespace, "-l", "app=web")["items"]
         return sorted(found, key=lambda pod: (pod["metadata"]["creationTimestamp"], pod["metadata"]["name"]))
 
+    def begin(self, deployment: Object) -> None:
+        """Deploys Pods that run and may never be ready."""
+        self.cluster.apply(self.namespace, deployment)
+        name, replicas = deployment["metadata"]["name"], deployment["spec"]["replicas"]
+        made = f"--for=jsonpath={{.status.unavailableReplicas}}={replicas}"
+        self.kubectl("wait", f"deployment/{name}", made, "--timeout=60s")
+        running = "--for=jsonpath={.status.phase}=Running"
+        self.kubectl("wait", "pods", "-l", f"deployment={name}", running, "--timeout=60s")
+
+    def roll(self) -> None:
+        """Replaces every Pod of the Deployment ``web``, one after the other."""
+        self.kubectl("rollout", "restart", "deployment/web")
+        self.kubectl("rollout", "status", "deployment/web", "--timeout=60s")
+
     def grow_old(self, age_s: float) -> None:
         """Waits until the oldest Pod is that old."""
         made = datetime.fromisoformat(self.pods()[0]["metadata"]["creationTimestamp"])
@@ -61,7 +75,7 @@ class Stage:
             e["conditions"].get("terminating") for e in listed
         )
         facts = sorted(f"{e['addresses']} {e['conditions']} {e.get('hints')}" for e in listed)
-        rules = [rule for node in (HERE, THERE) for rule in self.rules(node)]
+        rules = [rule for node in (HERE, THERE) for rule in self.rules(node)] if self.cluster.namespaces else []
         return (*facts, *rules, *(["leaving"] if leaving else []))
 
     def rules(self, node: str) -> list[str]:

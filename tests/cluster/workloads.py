@@ -127,6 +127,36 @@ def service(name: str = "web", **spec: Any) -> Object:
     }
 
 
+def written_by_hand(pods: list[Any], *, zone: str | None = None) -> Object:
+    """An EndpointSlice for a Service ``web`` without selector.
+
+    Args:
+        zone: All Pods are said to be there, each hinted for it and for its own node; ``None``: no zones and no hints.
+    """
+    return {
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {"name": "web-own", "labels": {"kubernetes.io/service-name": "web"}},
+        "addressType": "IPv4",
+        "ports": [{"name": "http", "port": 8080, "protocol": "TCP"}],
+        "endpoints": [_endpoint(pod) | (_hinted(pod, zone) if zone else {}) for pod in pods],
+    }
+
+
+def _endpoint(pod: Any) -> Object:
+    name, namespace = pod["metadata"]["name"], pod["metadata"]["namespace"]
+    return {
+        "addresses": [pod["status"]["podIP"]],
+        "conditions": {"ready": True},
+        "nodeName": pod["spec"]["nodeName"],
+        "targetRef": {"kind": "Pod", "name": name, "namespace": namespace},
+    }
+
+
+def _hinted(pod: Any, zone: str) -> Object:
+    return {"zone": zone, "hints": {"forZones": [{"name": zone}], "forNodes": [{"name": pod["spec"]["nodeName"]}]}}
+
+
 def stand(cluster: Cluster, namespace: str, *objects: Object) -> None:
     """Applies them and waits until every Deployment is available and its endpoints are known."""
     cluster.apply(namespace, *objects)
