@@ -65,6 +65,7 @@ class Cluster:
             text=True,
             timeout=LIMIT_S,
             env=self.environment(**extra),
+            cwd=ROOT,  # Python would take the kbalance of the current folder first
             stdin=subprocess.DEVNULL,
             check=False,
         )
@@ -78,7 +79,12 @@ class Cluster:
     def started(self, *arguments: str) -> Iterator["subprocess.Popen[str]"]:
         """A probe that goes on while something is done to the cluster."""
         with subprocess.Popen(
-            self.command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=self.environment()
+            self.command(*arguments),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=self.environment(),
+            cwd=ROOT,
         ) as process:
             # Whoever waits for a line that never comes is not kept waiting.
             watchdog = threading.Timer(LIMIT_S, process.kill)

@@ -14,7 +14,7 @@ import pytest
 from tests.cli.conftest import Ended
 from tests.cluster.kube import Cluster
 from tests.cluster.stage import Stage, staged
-from tests.cluster.workloads import Object, deaf, deployment, on, service, slow, unready, versioned
+from tests.cluster.workloads import Object, deaf, deployment, on, service, slow, unready, versioned, written_by_hand
 
 AGE_S = 70
 """Between Pods of clearly different ages."""
@@ -137,6 +137,21 @@ def test_hints_for_nodes_stand_beside_those_for_zones(apart: Stage, same_node: O
     assert all({e["zone"], e["node"]} == written[e["name"]] for e in ended.report["facts"]["endpoints"])
 
 
+@pytest.mark.usefixtures("same_node")
+def test_preferring_the_same_node_where_both_nodes_are_in_one_zone(cluster: Cluster, nodes: tuple[str, str]) -> None:
+    """All endpoints have a hint for the client's zone, and only those of its node are chosen."""
+    here, _ = nodes
+    zone = cluster.get("node", here)["metadata"]["labels"]["topology.kubernetes.io/zone"]
+    with staged(cluster, deployment(replicas=4)) as stage:
+        own = service(selector=None, trafficDistribution="PreferSameNode")
+        cluster.apply(stage.namespace, own, written_by_hand(stage.pods(), zone=zone))
+        stage.settle()
+        ended = probe(stage, "--node", here)
+
+    assert reached(ended) == on_node(ended, here)
+    assert causes(ended)[0] == "topology-hints", ended.report["diagnosis"]
+
+
 def test_a_local_policy_without_a_pod_here(away: Stage, nodes: tuple[str, str]) -> None:
     """kube-proxy drops what it has nobody for, although the endpoints answer whoever asks them directly."""
     ended = probe(away, "--node", nodes[0], "--timeout", "1s", target="svc/local")
@@ -253,7 +268,7 @@ def test_one_slow_pod(cluster: Cluster) -> None:
 def test_requests_that_differ_in_work(cluster: Cluster) -> None:
     """Every fifth answer of every Pod takes a tenth of a second: counts are even, and work is not."""
     with staged(cluster, slow(replicas=3, fifth_s=0.1), service()) as stage:
-        ended = probe(stage, "--rate", "60")
+        ended = probe(stage, "--rate", "60", "--profile", "single", "--profile", "short-lived", "--profile", "per-endpoint")
 
     assert causes(ended)[0] == "connection-pinning", ended.report["diagnosis"]
     finding(ended, "uneven-work")
@@ -263,17 +278,16 @@ def test_a_pod_that_leaves_the_selector_while_connections_live(cluster: Cluster)
     """It goes on answering on the connections that it has, and no new one comes."""
     with staged(cluster, deployment(replicas=2), service()) as stage:
         name = stage.pods()[0]["metadata"]["name"]
-        ended = cluster.while_measuring(
-            stage.namespace, lambda: stage.kubectl("label", "pod", name, "app=elsewhere", "--overwrite")
-        )
+        relabel = ("label", "pod", name, "app=elsewhere", "--overwrite")
+        ended = cluster.while_measuring(stage.namespace, lambda: stage.kubectl(*relabel), "--requests", "100")
 
     assert (ended.code, causes(ended)[0]) == (3, "invalid-measurement")
     assert f"{name} left" in ended.report["diagnosis"]["summary"]
 
 
 def test_a_rollout_under_hints(cluster: Cluster) -> None:
-    with staged(cluster, deployment(replicas=4), service(trafficDistribution="PreferSameZone")) as stage:
-        ended = cluster.while_measuring(stage.namespace, stage.roll)
+    with staged(cluster, deployment(replicas=2), service(trafficDistribution="PreferSameZone")) as stage:
+        ended = cluster.while_measuring(stage.namespace, stage.roll, "--timeout", "1s")
 
     assert (ended.code, causes(ended)[0]) == (3, "invalid-measurement")
     assert re.search(r"joined|left|began to terminate", ended.report["diagnosis"]["summary"])
