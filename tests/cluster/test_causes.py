@@ -19,6 +19,7 @@ from tests.cluster.workloads import Object, deaf, deployment, on, service, slow,
 AGE_S = 70
 """Between Pods of clearly different ages."""
 QUICK = ("--rate", "500")
+FRESH = ("--profile", "short-lived", "--profile", "per-endpoint")
 
 
 def profile(ended: Ended, name: str) -> Any:
@@ -89,6 +90,16 @@ def away(cluster: Cluster, nodes: tuple[str, str]) -> Iterator[Stage]:
 
 
 @pytest.fixture(scope="module")
+def half_ready(cluster: Cluster) -> Iterator[Stage]:
+    """Two Pods that are ready and one that never is; its server works."""
+    published = service("published", publishNotReadyAddresses=True)
+    with staged(cluster, deployment(replicas=2), service(), published) as stage:
+        stage.begin(unready(deployment("unready", replicas=1)))
+        stage.settle()
+        yield stage
+
+
+@pytest.fixture(scope="module")
 def same_node(cluster: Cluster) -> Object:
     """A Service ``near`` that prefers the Pods of the client's node."""
     version = json.loads(cluster.kubectl("get", "--raw", "/version"))
@@ -112,17 +123,7 @@ def test_a_local_policy_with_one_pod_here_and_three_elsewhere(apart: Stage, node
 def test_preferring_the_same_node_with_one_pod_here_and_three_elsewhere(
     apart: Stage, nodes: tuple[str, str], same_node: Object
 ) -> None:
-    apart.cluster.apply(apart.namespace, same_node)
-    apart.settle()
-
-    for node in nodes:
-        ended = probe(apart, "--node", node, target="svc/near")
-
-        assert (causes(ended)[0], reached(ended)) == ("topology-hints", on_node(ended, node)), ended.report["diagnosis"]
-
-
-def test_hints_for_nodes_stand_beside_those_for_zones(apart: Stage, same_node: Object) -> None:
-    """What the controller writes for PreferSameNode, and kbalance reads."""
+    """The controller writes hints for nodes beside those for zones, and kube-proxy goes by the nodes."""
     apart.cluster.apply(apart.namespace, same_node)
     apart.settle()
     (one,) = apart.cluster.get("endpointslices", "-n", apart.namespace, "-l", "kubernetes.io/service-name=near")["items"]
@@ -131,10 +132,12 @@ def test_hints_for_nodes_stand_beside_those_for_zones(apart: Stage, same_node: O
         for e in one["endpoints"]
     }
 
-    ended = probe(apart, "--profile", "single", target="svc/near")
+    for node in nodes:
+        ended = probe(apart, "--node", node, target="svc/near")
 
-    assert {e["name"]: set(e["hints"]) for e in ended.report["facts"]["endpoints"]} == written
-    assert all({e["zone"], e["node"]} == written[e["name"]] for e in ended.report["facts"]["endpoints"])
+        assert (causes(ended)[0], reached(ended)) == ("topology-hints", on_node(ended, node)), ended.report["diagnosis"]
+        assert {e["name"]: set(e["hints"]) for e in ended.report["facts"]["endpoints"]} == written
+        assert all({e["zone"], e["node"]} == written[e["name"]] for e in ended.report["facts"]["endpoints"])
 
 
 @pytest.mark.usefixtures("same_node")
@@ -154,7 +157,7 @@ def test_preferring_the_same_node_where_both_nodes_are_in_one_zone(cluster: Clus
 
 def test_a_local_policy_without_a_pod_here(away: Stage, nodes: tuple[str, str]) -> None:
     """kube-proxy drops what it has nobody for, although the endpoints answer whoever asks them directly."""
-    ended = probe(away, "--node", nodes[0], "--timeout", "1s", target="svc/local")
+    ended = probe(away, "--node", nodes[0], "--timeout", "1s", *FRESH, target="svc/local")
 
     assert {f["kind"] for f in profile(ended, "short-lived")["failures"]} == {"connect-timeout"}
     assert profile(ended, "per-endpoint")["requests"]["failed"] == 0
@@ -243,22 +246,26 @@ def test_the_only_pod_of_this_node_fails(cluster: Cluster, nodes: tuple[str, str
     finding(ended, "traffic-policy-local")
 
 
-@pytest.mark.parametrize("published", [False, True])
-def test_a_pod_that_is_not_ready(cluster: Cluster, published: bool) -> None:
-    """Published all the same, it gets traffic; here it works, and else it gets none."""
-    with staged(cluster, deployment(replicas=2), service(publishNotReadyAddresses=published)) as stage:
-        stage.begin(unready(deployment("unready", replicas=1)))
-        stage.settle()
-        ended = probe(stage)
+def test_a_pod_that_is_not_ready_gets_nothing(half_ready: Stage) -> None:
+    ended = probe(half_ready)
 
-    assert len(reached(ended)) == (3 if published else 2)
-    own = next(e["name"] for e in ended.report["facts"]["endpoints"] if e["name"].startswith("unready-"))
-    assert own in finding(ended, "not-ready")["summary"] + " ".join(finding(ended, "not-ready")["evidence"])
+    assert (causes(ended)[0], len(reached(ended))) == ("connection-pinning", 2), ended.report["diagnosis"]
+    assert "unready-" in finding(ended, "not-ready")["summary"]
+
+
+def test_a_pod_that_is_not_ready_gets_traffic_where_it_is_published(half_ready: Stage) -> None:
+    """Its EndpointSlice calls it ready all the same, but not serving."""
+    ended = probe(half_ready, target="svc/published")
+
+    (own,) = [e for e in ended.report["facts"]["endpoints"] if e["name"].startswith("unready-")]
+    assert (own["ready"], own["serving"]) == (True, False)
+    assert own["name"] in reached(ended)
+    assert "unready-" in finding(ended, "not-ready")["summary"]
 
 
 def test_one_slow_pod(cluster: Cluster) -> None:
     with staged(cluster, slow(replicas=2), slow("lame", replicas=1, each_s=0.05), service()) as stage:
-        ended = probe(stage)
+        ended = probe(stage, "--requests", "60")
 
     assert (ended.code, causes(ended)[0]) == (1, "slow-endpoint"), ended.report["diagnosis"]
     assert "lame-" in finding(ended, "slow-endpoint")["summary"]
@@ -268,7 +275,7 @@ def test_one_slow_pod(cluster: Cluster) -> None:
 def test_requests_that_differ_in_work(cluster: Cluster) -> None:
     """Every fifth answer of every Pod takes a tenth of a second: counts are even, and work is not."""
     with staged(cluster, slow(replicas=3, fifth_s=0.1), service()) as stage:
-        ended = probe(stage, "--rate", "60", "--profile", "single", "--profile", "short-lived", "--profile", "per-endpoint")
+        ended = probe(stage, "--rate", "60", "--profile", "single", *FRESH)
 
     assert causes(ended)[0] == "connection-pinning", ended.report["diagnosis"]
     finding(ended, "uneven-work")
@@ -279,7 +286,7 @@ def test_a_pod_that_leaves_the_selector_while_connections_live(cluster: Cluster)
     with staged(cluster, deployment(replicas=2), service()) as stage:
         name = stage.pods()[0]["metadata"]["name"]
         relabel = ("label", "pod", name, "app=elsewhere", "--overwrite")
-        ended = cluster.while_measuring(stage.namespace, lambda: stage.kubectl(*relabel), "--requests", "100")
+        ended = cluster.while_measuring(stage.namespace, lambda: stage.kubectl(*relabel), "--requests", "60")
 
     assert (ended.code, causes(ended)[0]) == (3, "invalid-measurement")
     assert f"{name} left" in ended.report["diagnosis"]["summary"]
