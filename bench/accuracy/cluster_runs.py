@@ -39,7 +39,9 @@ def while_changing(act: Callable[[Stage], object], back: Callable[[Stage], objec
 
     def run(stage: Stage, seed: int) -> Any:
         stage.settle()
-        ended = stage.cluster.while_measuring(stage.namespace, lambda: act(stage), "--seed", str(seed))
+        # Whoever left answers nothing more, and each request to it would wait for its full time.
+        asked = ("--timeout", "1s", "--seed", str(seed))
+        ended = stage.cluster.while_measuring(stage.namespace, lambda: act(stage), *asked)
         back(stage)
         return report(ended)
 
