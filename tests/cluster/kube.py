@@ -47,7 +47,10 @@ class Cluster:
         )
 
     def command(self, *arguments: str, node: str | None = None) -> list[str]:
-        entered = ["ip", "netns", "exec", node] if node else []
+        # A node's processes know its name, which says where traffic starts.
+        entered = (
+            ["ip", "netns", "exec", node, "unshare", "--uts", "sh", "-c", 'hostname "$0" && exec "$@"', node] if node else []
+        )
         return [*entered, sys.executable, "-m", "kbalance", *arguments]
 
     def environment(self, **extra: str) -> dict[str, str]:
@@ -62,6 +65,7 @@ class Cluster:
             text=True,
             timeout=LIMIT_S,
             env=self.environment(**extra),
+            cwd=ROOT,  # Python would take the kbalance of the current folder first
             stdin=subprocess.DEVNULL,
             check=False,
         )
@@ -75,7 +79,12 @@ class Cluster:
     def started(self, *arguments: str) -> Iterator["subprocess.Popen[str]"]:
         """A probe that goes on while something is done to the cluster."""
         with subprocess.Popen(
-            self.command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=self.environment()
+            self.command(*arguments),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=self.environment(),
+            cwd=ROOT,
         ) as process:
             # Whoever waits for a line that never comes is not kept waiting.
             watchdog = threading.Timer(LIMIT_S, process.kill)

@@ -149,7 +149,7 @@ def test_a_change_during_the_run_spoils_the_verdict(cluster: Cluster, namespace:
             case _:
                 cluster.kubectl("delete", "pod", pod, "-n", namespace)
 
-    ended = cluster.while_measuring(namespace, act)
+    ended = cluster.while_measuring(namespace, act, "--timeout", "1s")
 
     assert (ended.code, cause(ended)) == (3, "invalid-measurement")
     assert "changed while it was measured" in ended.report["diagnosis"]["summary"]

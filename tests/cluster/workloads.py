@@ -12,10 +12,31 @@ Object = dict[str, Any]
 AGNHOST = "registry.k8s.io/e2e-test-images/agnhost:2.53"
 PODINFO = "ghcr.io/stefanprodan/podinfo:latest"
 FORTIO = "kbalance.test/fortio:latest"
+PYTHON = "python:3.12-slim"
+NAMES_ITSELF = """
+import http.server, itertools, os, sys, time
+each_s, fifth_s = map(float, sys.argv[1:] or (0, 0))
+turn = itertools.count(1)
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version, wbufsize = "HTTP/1.1", -1
+    def do_GET(self):
+        time.sleep(each_s + (0 if self.path == "/ready" or next(turn) % 5 else fifth_s))
+        body = os.uname().nodename.encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+    def log_message(self, *_):
+        pass
+http.server.ThreadingHTTPServer(("", 8080), Handler).serve_forever()
+"""
+"""A server that takes its time: for each answer, and in addition for every fifth, as its arguments say. Unbuffered, head and body
+would go out apart, and the body wait for the client's acknowledgement of the head."""
 SERVERS: dict[str, tuple[str, list[str], int, str]] = {
     "agnhost": (AGNHOST, ["/agnhost", "netexec", "--http-port=8080", "--udp-port=-1"], 8080, "/hostname"),
     "podinfo": (PODINFO, ["/podinfo", "--port=9898"], 9898, "/healthz"),
     "fortio": (FORTIO, ["/fortio", "server", "-http-port", "8080"], 8080, "/debug"),
+    "python": (PYTHON, ["python", "-c", NAMES_ITSELF], 8080, "/ready"),
 }
 HARDENED = {
     "allowPrivilegeEscalation": False,
@@ -58,6 +79,43 @@ def deployment(name: str = "web", server: str = "agnhost", replicas: int = 3, **
     }
 
 
+def container(one: Object) -> Object:
+    """The only container of a Deployment's Pods, to be changed in place."""
+    containers: list[Object] = one["spec"]["template"]["spec"]["containers"]
+    return containers[0]
+
+
+def on(node: str) -> Object:
+    """What keeps Pods on one node: ``deployment(**on("kb-node1"))``."""
+    return {"nodeSelector": {"kubernetes.io/hostname": node}}
+
+
+def deaf(name: str = "broken", replicas: int = 1, **pod: Any) -> Object:
+    """Pods that count as ready and have nobody listening where the Service sends to."""
+    one = deployment(name, replicas=replicas, **pod)
+    container(one)["ports"] = [{"name": "http", "containerPort": 8081}]
+    return one
+
+
+def unready(one: Object) -> Object:
+    """The same with Pods that never become ready: their readiness probe asks a port where nobody listens."""
+    container(one)["readinessProbe"] = {"tcpSocket": {"port": 9}, "periodSeconds": 1}
+    return one
+
+
+def slow(name: str = "web", replicas: int = 3, *, each_s: float = 0.0, fifth_s: float = 0.0) -> Object:
+    """Pods that take their time for each answer, and more for every fifth."""
+    one = deployment(name, "python", replicas)
+    container(one)["command"] = [*container(one)["command"], str(each_s), str(fifth_s)]
+    return one
+
+
+def versioned(one: Object, version: str) -> Object:
+    """The same with the recommended label for a version on its Pods."""
+    one["spec"]["template"]["metadata"]["labels"]["app.kubernetes.io/version"] = version
+    return one
+
+
 def service(name: str = "web", **spec: Any) -> Object:
     """A Service of all Pods with ``app: web``."""
     ports = [{"name": "http", "port": 80, "targetPort": "http"}]
@@ -67,6 +125,36 @@ def service(name: str = "web", **spec: Any) -> Object:
         "metadata": {"name": name},
         "spec": {"selector": {"app": "web"}, "ports": ports, **spec},
     }
+
+
+def written_by_hand(pods: list[Any], *, zone: str | None = None) -> Object:
+    """An EndpointSlice for a Service ``web`` without selector.
+
+    Args:
+        zone: All Pods are said to be there, each hinted for it and for its own node; ``None``: no zones and no hints.
+    """
+    return {
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {"name": "web-own", "labels": {"kubernetes.io/service-name": "web"}},
+        "addressType": "IPv4",
+        "ports": [{"name": "http", "port": 8080, "protocol": "TCP"}],
+        "endpoints": [_endpoint(pod) | (_hinted(pod, zone) if zone else {}) for pod in pods],
+    }
+
+
+def _endpoint(pod: Any) -> Object:
+    name, namespace = pod["metadata"]["name"], pod["metadata"]["namespace"]
+    return {
+        "addresses": [pod["status"]["podIP"]],
+        "conditions": {"ready": True},
+        "nodeName": pod["spec"]["nodeName"],
+        "targetRef": {"kind": "Pod", "name": name, "namespace": namespace},
+    }
+
+
+def _hinted(pod: Any, zone: str) -> Object:
+    return {"zone": zone, "hints": {"forZones": [{"name": zone}], "forNodes": [{"name": pod["spec"]["nodeName"]}]}}
 
 
 def stand(cluster: Cluster, namespace: str, *objects: Object) -> None:
