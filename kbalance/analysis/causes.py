@@ -188,16 +188,6 @@ RULES: tuple[Rule, ...] = (
         excluded=exclusions.no_hints,
     ),
     Rule(
-        id="external-traffic-policy",
-        severity=Severity.RISK,
-        title="Clients outside the cluster load nodes alike, whatever stands on them",
-        told_apart="The Service has externalTrafficPolicy: Local, and nodes have different numbers of endpoints (API facts).",
-        fix="Spread the Pods evenly over nodes, let the load balancer know Pods instead of nodes, or set the policy to Cluster.",
-        conclude=external_traffic_policy,
-        role=Role.DIRECT,
-        excluded=exclusions.no_external_policy,
-    ),
-    Rule(
         id="headless-first-address",
         severity=Severity.RISK,
         title="The client takes the first address of several",
@@ -231,6 +221,16 @@ RULES: tuple[Rule, ...] = (
         told_apart="One connection reaches one endpoint however many requests it carries, while fresh connections spread.",
         fix="Balance in the client, put the client in a mesh, or end connections earlier, with jitter.",
         conclude=connection_pinning,
+    ),
+    Rule(
+        id="external-traffic-policy",
+        severity=Severity.RISK,
+        title="Clients outside the cluster load nodes alike, whatever stands on them",
+        told_apart="The Service has externalTrafficPolicy: Local, and nodes have different numbers of endpoints (API facts).",
+        fix="Spread the Pods evenly over nodes, let the load balancer know Pods instead of nodes, or set the policy to Cluster.",
+        conclude=external_traffic_policy,
+        role=Role.DIRECT,
+        excluded=exclusions.no_external_policy,
     ),
     Rule(
         id="stale-membership",

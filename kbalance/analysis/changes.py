@@ -13,7 +13,11 @@ def changes(before: Facts, after: Facts) -> tuple[str, ...]:
     Only endpoints that should get traffic count, in one of the readings or in between: a Pod that starts or ends beside them
     changes nothing.
     """
-    happened = (*_endpoints(before, after), *_settings(before, after))
+    grouped: dict[str, list[str]] = {}
+    for name, what in _endpoints(before, after):
+        grouped.setdefault(what, []).append(name)
+    told = (f"{listed(names)} {what}" for what, names in grouped.items())
+    happened = (*told, *_hints(before, after), *_settings(before, after))
     return happened or (("the EndpointSlices changed and changed back",) if _taken_back(before, after) else ())
 
 
@@ -32,18 +36,23 @@ def _called(name: str, facts: Facts) -> EndpointFacts | None:
     return next((e for e in facts.endpoints if name in (e.name, *e.aliases)), None)
 
 
-def _endpoints(before: Facts, after: Facts) -> Iterator[str]:
+def _endpoints(before: Facts, after: Facts) -> Iterator[tuple[str, str]]:
+    """Names, each with what it did."""
     old, new = ({e.name: e for e in facts.endpoints} for facts in (before, after))
     for name in sorted({e.name for e in (*before.ready, *after.ready)}):
         if name not in old:
-            yield f"{name} joined"
+            yield name, "joined"
         elif name not in new:
-            yield f"{name} left"
+            yield name, "left"
         else:
-            yield from _of_one(old[name], new[name])
+            yield from ((name, what) for what in _of_one(old[name], new[name]))
     got = {e.name for e in (*before.ready, *after.ready)}
     for name in sorted(n for n in new if n not in got and _came_and_went(old.get(n), new[n])):
-        yield f"{name} {'became ready' if name in old else 'joined'} and began to terminate"
+        yield name, f"{'became ready' if name in old else 'joined'} and began to terminate"
+
+
+def _hints(before: Facts, after: Facts) -> Iterator[str]:
+    old, new = ({e.name: e for e in facts.endpoints} for facts in (before, after))
     hints = [n for n in sorted(old.keys() & new.keys()) if sorted(old[n].hints) != sorted(new[n].hints)]
     if hints:
         yield f"the hints of {listed(hints)} changed"
@@ -56,13 +65,13 @@ def _came_and_went(old: EndpointFacts | None, new: EndpointFacts) -> bool:
 
 def _of_one(old: EndpointFacts, new: EndpointFacts) -> Iterator[str]:
     if new.terminating and not old.terminating:
-        yield f"{new.name} began to terminate"
+        yield "began to terminate"
     elif new.ready != old.ready:
-        yield f"{new.name} became {'ready' if new.ready else 'not ready'}"
+        yield f"became {'ready' if new.ready else 'not ready'}"
     elif new.serving != old.serving:
-        yield f"{new.name} {'serves again' if new.serving else 'ceased to serve'}"
+        yield "began to serve again" if new.serving else "ceased to serve"
     if new.address != old.address:
-        yield f"{new.name} changed its address"
+        yield "changed the address"
 
 
 def _settings(before: Facts, after: Facts) -> Iterator[str]:

@@ -86,6 +86,7 @@ def _still(now: EndpointFacts, before: EndpointFacts) -> EndpointFacts:
         created=before.created,
         host_network=before.host_network,
         aliases=before.aliases,
+        version=before.version,
         node=now.node or before.node,
         zone=now.zone or before.zone,
     )

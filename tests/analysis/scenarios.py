@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from random import Random
 
 from kbalance.analysis.case import Case
 from kbalance.model.report import ProfileReport, Vantage
@@ -50,6 +51,8 @@ def made(*hours: int, owner: str | None = "ReplicaSet/web-a") -> list[EndpointFa
 OUTSIDE: dict[str, object] = {"type": "NodePort", "external_traffic_policy": "Local"}
 HERE = Vantage(kind="job", node="node-a", zone="zone-a")
 LOCAL = api(*on("node-a", "node-a", "node-b"), internal_traffic_policy="Local")
+ONE_HERE = api(*on("node-b", "node-a", "node-b"), internal_traffic_policy="Local")
+"""The one on our node is the one that refuses in `pinned_to_dead`."""
 STRANDED = api(*on("node-b", "node-b", "node-c"), internal_traffic_policy="Local")
 
 
@@ -95,6 +98,13 @@ def varying(share: int, ms: float = 100.0) -> ProfileReport:
     return settled([connection(usual, endpoint=name) for name in PODS], profile_plan(Profile.PER_ENDPOINT))
 
 
+def varying_fresh() -> ProfileReport:
+    """Every fifth fresh connection takes longer, whoever it meets."""
+    names = Random(3).choices(PODS, k=300)
+    opened = [connection(answers(name, 1, ms=1.0 if i % 5 else 100.0)) for i, name in enumerate(names)]
+    return settled(opened, profile_plan(Profile.SHORT_LIVED))
+
+
 def pinned_to_dead() -> tuple[ProfileReport, ...]:
     """Every request through the Service is refused, and directly one endpoint of three."""
     through = settled([refused() for _ in range(20)], profile_plan(Profile.SHORT_LIVED), stopped=Stop.FAILING)
@@ -113,10 +123,12 @@ SCENARIOS: dict[str, tuple[Scenario, ...]] = {
     "traffic-policy-local": (
         ("nobody on this node", lambda: case(*pinned_to_dead(), facts=STRANDED, vantage=HERE), CERTAIN),
         ("nobody on this node, yet some answer", lambda: case(fresh(), facts=STRANDED, vantage=HERE), LIKELY),
+        ("only one that fails on this node", lambda: case(*pinned_to_dead(), facts=ONE_HERE, vantage=HERE), CERTAIN),
         ("nobody on this node, node not known", lambda: case(*pinned_to_dead(), facts=STRANDED), None),
     ),
     "invalid-measurement": (
         ("a local policy explains the silence", lambda: quiet(*pinned_to_dead(), facts=STRANDED, vantage=HERE), None),
+        ("the only one on this node fails", lambda: quiet(*pinned_to_dead(), facts=ONE_HERE, vantage=HERE), None),
         ("affinity explains the silence", lambda: quiet(*pinned_to_dead(), facts=AFFINE), None),
         ("nothing explains the silence", lambda: case(*pinned_to_dead()), CERTAIN),
     ),
@@ -133,6 +145,8 @@ SCENARIOS: dict[str, tuple[Scenario, ...]] = {
         ("it may still be starting", lambda: case(facts=not_ready(created="2026-01-01T11:59:00Z"), started=NOW), POSSIBLE),
         ("it had time to start", lambda: case(facts=not_ready(created="2026-01-01T11:00:00Z"), started=NOW), CERTAIN),
         ("it is on its way out", lambda: case(facts=not_ready(terminating=True)), None),
+        ("ready only in name", lambda: case(facts=api(endpoint("web-0"), endpoint("web-1", serving=False))), CERTAIN),
+        ("all are about to end", lambda: case(facts=api(endpoint("web-0", ready=False, terminating=True))), CERTAIN),
         ("all are ready", lambda: case(), None),
         ("nobody is ready", lambda: case(facts=api(endpoint("web-0", ready=False, serving=False))), None),
         ("not read from the API", lambda: case(facts=replace(not_ready(), source=FactsSource.GIVEN, service=None)), None),
@@ -163,9 +177,11 @@ SCENARIOS: dict[str, tuple[Scenario, ...]] = {
         ("only asked directly", lambda: case(direct(), facts=named("grpc")), None),
     ),
     "uneven-work": (
-        ("a fifth takes long, everywhere", lambda: case(varying(4), fresh()), LIKELY),
-        ("a long tail of little", lambda: case(varying(4, ms=8.0)), None),
-        ("one in twenty", lambda: case(varying(1)), None),
+        ("a fifth takes long, everywhere", lambda: case(varying(4), varying_fresh()), LIKELY),
+        ("a fifth takes long, fresh ones not measured", lambda: case(varying(4)), POSSIBLE),
+        ("one moment at which all stood still", lambda: case(varying(4), fresh()), None),
+        ("a long tail of little", lambda: case(varying(4, ms=8.0), varying_fresh()), None),
+        ("one in twenty", lambda: case(varying(1), varying_fresh()), None),
         ("all alike", lambda: case(direct(), fresh()), None),
         ("counts are uneven too", lambda: case(varying(4), fresh((202, 51, 51))), None),
         ("nobody was asked directly", lambda: case(fresh()), None),
@@ -212,7 +228,13 @@ SCENARIOS: dict[str, tuple[Scenario, ...]] = {
         ("one of two, met at once", lambda: case(fresh((60, 0), PODS[:2]), facts=facts(PODS[:2]), at_once=PODS[:2]), None),
         ("a proxy does it", lambda: case(fresh((150, 154, 0)), direct(), proxy_signs=SIGNS), None),
     ),
+    "endpoint-failing": (
+        ("it left during the run", lambda: case(fresh(), direct(failing=["web-2"]), facts_after=facts(pods(2))), None),
+        ("another one left", lambda: case(fresh(), direct(failing=["web-1"]), facts_after=facts(pods(2))), CERTAIN),
+    ),
     "topology-hints": (
+        ("our node, in the one zone of all", lambda: case(fresh((150, 154, 0)), facts=SAME_NODE, vantage=HERE), CERTAIN),
+        ("our node, and one of it is left out", lambda: case(fresh((304, 0, 0)), facts=SAME_NODE, vantage=HERE), None),
         (
             "a local policy does it",
             lambda: case(fresh((150, 154, 0)), facts=api(*_hinted_and_local(), internal_traffic_policy="Local"), vantage=HERE),
@@ -220,6 +242,12 @@ SCENARIOS: dict[str, tuple[Scenario, ...]] = {
         ),
     ),
 }
+
+
+SAME_NODE: Facts = api(
+    *(endpoint(f"web-{i}", node=n, zone="zone-a", hints=("zone-a", n)) for i, n in enumerate(("node-a", "node-a", "node-b")))
+)
+"""As PreferSameNode has it where all nodes are in one zone."""
 
 
 def _hinted_and_local() -> list[EndpointFacts]:

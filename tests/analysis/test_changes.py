@@ -32,7 +32,7 @@ READY = endpoint("web-0")
         ([READY, endpoint("web-1")], [READY, ENDING], ["web-1 began to terminate"]),
         ([READY], [replace(READY, ready=False, terminating=True)], ["web-0 began to terminate"]),
         ([ENDING], [replace(ENDING, serving=False)], ["web-1 ceased to serve"]),
-        ([READY], [replace(READY, address=Address("198.18.10.99", 8080))], ["web-0 changed its address"]),
+        ([READY], [replace(READY, address=Address("198.18.10.99", 8080))], ["web-0 changed the address"]),
         ([READY], [replace(READY, hints=("zone-a",))], ["the hints of web-0 changed"]),
         ([replace(READY, hints=("a", "b"))], [replace(READY, hints=("b", "a"))], []),
         ([READY], [READY, STARTING], []),

@@ -79,7 +79,7 @@ def test_a_smoke_check_leaves_a_summary_and_a_test_report(tmp_path: Path) -> Non
 
     assert (ended.code, ended.err) == (0, "")
     page = cmarkgfm.github_flavored_markdown_to_html(ended.out)
-    assert page.count("<table>") == 4
+    assert page.count("<table>") >= 4
     assert "RISK: connection-pinning (certain)</h2>" in page
     (suite,) = JUnitXml.fromstring(xml.read_bytes())
     profiles = [f"profile {name}" for name in ("single", "pooled", "short-lived", "per-endpoint")]

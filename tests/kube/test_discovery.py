@@ -135,7 +135,13 @@ def test_a_service_is_read_in_one_go_and_each_list_once(cluster: Cluster, client
     discovery = found(client)
 
     facts = discovery.facts
-    assert facts.service == ServiceFacts(type="ClusterIP", cluster_ip="198.18.1.7", port_name="http", target_port="http")
+    assert facts.service == ServiceFacts(
+        type="ClusterIP",
+        cluster_ip="198.18.1.7",
+        port_name="http",
+        target_port="http",
+        selector=(("app", "web"), ("tier", "front")),
+    )
     assert facts.endpoints == (
         EndpointFacts(
             name="web-a",

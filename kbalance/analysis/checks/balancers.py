@@ -18,11 +18,12 @@ def source_hash(case: Case) -> Conclusion | None:
         return None
     if proxy_keepalive(case) is not None or proxy_policy(case) is not None:
         return None
-    what = "a balancer on the way" if case.facts.service is not None else "session affinity or a balancer on the way"
+    known = case.facts.service is not None
+    what = "a balancer on the way" if known else "session affinity, a local traffic policy or a balancer on the way"
     named = [who for who in case.at_once if who is not None]
     return Conclusion(
         confidence=Confidence.LIKELY if report is case.fresh and case.n > 2 else Confidence.POSSIBLE,
-        summary=f"Every connection from here reaches {busiest(report).name}: {what} chooses by the client's address.",
+        summary=f"Every connection from here reaches {busiest(report).name}: {what} goes by where the client is.",
         evidence=(
             f"{report.profile}: all of {count(report.evidence.connections, 'connection')} reached {busiest(report).name}; "
             f"{odds(report.evidence.e_value)}.",

@@ -144,7 +144,9 @@ def _fresh_evidence(case: Case) -> tuple[str, ...]:
     if fresh is None:
         return ("Whether fresh connections spread was not measured; add --profile short-lived.",)
     reached = sum(1 for e in fresh.endpoints if e.connections)
-    line = f"short-lived: {fresh.evidence.connections} fresh connections reached {reached} of {case.n} endpoints"
+    left, why = len(case.expected.among), case.expected.because
+    among = f"{case.n} endpoints" if why is None else f"the {left} endpoints that {why} leaves of {case.n}"
+    line = f"short-lived: {fresh.evidence.connections} fresh connections reached {reached} of {among}"
     if fresh.placement is Placement.EVEN:
         return (f"{line} in turn.",)
     return (f"{line}; {odds(fresh.evidence.e_value)}{_missed(fresh)}.",)

@@ -40,7 +40,10 @@ def endpoint_failing(case: Case) -> Conclusion | None:
         return None
     if case.direct is None:
         return _failing_unseen(case)
-    failing = [e for e in case.direct.endpoints if e.failed >= max(FAILING_LEAST, FAILING_SHARE * e.requests)]
+    gone = _gone(case)
+    failing = [
+        e for e in case.direct.endpoints if e.failed >= max(FAILING_LEAST, FAILING_SHARE * e.requests) and e.name not in gone
+    ]
     unreachable = all(e.failed == e.requests for e in case.direct.endpoints)
     if not failing or (unreachable and any(_works(p) for p in case.through)):
         # All fail directly and yet the target answers: it is the direct way that is closed from here, not the endpoints.
@@ -57,6 +60,13 @@ def endpoint_failing(case: Case) -> Conclusion | None:
             *_fresh_failures(case.fresh, len(failing), len(case.direct.endpoints)),
         ),
     )
+
+
+def _gone(case: Case) -> set[str]:
+    """Endpoints that were there when the run began and had left or were leaving when it ended: no wonder that they failed."""
+    if case.facts_after is None or case.facts.source is not FactsSource.API:
+        return set()
+    return {e.name for e in case.facts.ready} - {e.name for e in case.facts_after.ready}
 
 
 def slow_endpoint(case: Case) -> Conclusion | None:
@@ -89,11 +99,11 @@ def uneven_work(case: Case) -> Conclusion | None:
         return None
     measured = [e for e in case.direct.endpoints if e.latency_ms is not None and e.requests - e.failed >= 2 * SLOW_ANSWERS]
     varying = [e for e in measured if _p90(e) >= UNEVEN_TAIL * _p50(e) and _p90(e) - _p50(e) >= SLOW_FLOOR_MS]
-    if len(varying) * 2 <= len(case.direct.endpoints):
+    if len(varying) * 2 <= len(case.direct.endpoints) or (case.fresh is not None and not _varies(case.fresh)):
         return None
     worst = max(varying, key=_p90)
     return Conclusion(
-        confidence=Confidence.LIKELY,
+        confidence=Confidence.LIKELY if case.fresh is not None else Confidence.POSSIBLE,
         summary=f"Even counts are not even work: the same request takes {millis(_p50(worst))} or {millis(_p90(worst))} at one "
         "endpoint.",
         evidence=(
@@ -102,6 +112,12 @@ def uneven_work(case: Case) -> Conclusion | None:
             *(_median_of(e) for e in sorted(varying, key=lambda e: -_p90(e))[:3]),
         ),
     )
+
+
+def _varies(report: ProfileReport) -> bool:
+    """Whether at most endpoints the tail is long here too: one moment at which all stood still shows in one profile only."""
+    known = [e for e in report.endpoints if e.latency_ms is not None]
+    return sum(_p90(e) >= UNEVEN_TAIL * _p50(e) and _p90(e) - _p50(e) >= SLOW_FLOOR_MS for e in known) * 2 > len(known)
 
 
 def missing_endpoint(case: Case) -> Conclusion | None:
@@ -113,7 +129,7 @@ def missing_endpoint(case: Case) -> Conclusion | None:
     draws = case.fresh.evidence.connections
     return Conclusion(
         confidence=_sure_of_missing(case, asked=bool(asked)),
-        summary=f"Ready but never chosen by {draws} fresh connections: {listed(missing)}; the rules on the way look stale.",
+        summary=f"Ready but never chosen by {draws} fresh connections: {listed(missing)}; {_why_missing(case)}.",
         evidence=(
             *(
                 ("An endpoint that is always met may also be the one of this client's address; --workers 2 would tell.",)
@@ -126,6 +142,12 @@ def missing_endpoint(case: Case) -> Conclusion | None:
             *(() if asked else ("The endpoints were not asked directly; add --profile per-endpoint.",)),
         ),
     )
+
+
+def _why_missing(case: Case) -> str:
+    if case.facts.service is None:
+        return "the rules on the way are stale, or a local traffic policy leaves it out"
+    return "the rules on the way look stale"
 
 
 def _chance(draws: int, case: Case) -> float:

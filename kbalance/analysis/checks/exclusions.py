@@ -3,6 +3,7 @@
 from kbalance.analysis.case import Case, fair_fresh, held, met
 from kbalance.analysis.checks.clients import pool_order, says_http2
 from kbalance.analysis.checks.endpoints import slow_endpoint
+from kbalance.analysis.checks.membership import not_ready
 from kbalance.analysis.checks.settings import external_traffic_policy
 from kbalance.analysis.expectation import from_outside
 from kbalance.analysis.wording import count, millis, percent, times
@@ -119,10 +120,9 @@ def not_http2(case: Case) -> str | None:
 
 
 def all_ready(case: Case) -> str | None:
-    out = [e for e in case.facts.endpoints if not e.ready and not e.terminating]
-    if case.facts.source is not FactsSource.API or not case.n or out:
+    if case.facts.source is not FactsSource.API or not case.n or not_ready(case) is not None:
         return None
-    return f"All {count(case.n, 'endpoint')} are ready."
+    return f"{count(case.n, 'endpoint')} of {case.n} ready."
 
 
 def one_version(case: Case) -> str | None:

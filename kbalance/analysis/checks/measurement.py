@@ -101,7 +101,7 @@ def _silence(case: Case) -> tuple[str, ...]:
     if any(came_back(p) for p in case.through) or (case.direct and not case.through and came_back(case.direct)):
         return ()
     kinds = tuple(f"{p.profile}: {count(p.requests.failed, 'request')} failed: {failures_of(p)}." for p in case.profiles)
-    if stranded(case) or session_affinity(case) is not None:
+    if stranded(case) or set(case.expected.among) <= case.dead or session_affinity(case) is not None:
         # Nobody is reached, and a setting of the Service says why.
         return ()
     if case.direct is not None and came_back(case.direct):

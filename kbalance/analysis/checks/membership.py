@@ -19,25 +19,46 @@ YOUNG_GAP_S = 60.0
 
 
 def not_ready(case: Case) -> Conclusion | None:
-    """Endpoints that are listed and not ready, and are not on their way out."""
-    out = [e for e in case.facts.endpoints if not e.ready and not e.terminating]
+    """Endpoints that are listed and do not serve, and are not on their way out; or all that serve are on their way out."""
+    out = [e for e in case.facts.endpoints if not (e.ready and e.serving) and not e.terminating]
     service = case.facts.service
-    if case.facts.source is not FactsSource.API or not out or not case.n:
+    if case.facts.source is not FactsSource.API or not case.n:
+        return None
+    if all(e.terminating for e in case.facts.ready):
+        return _all_leave(case)
+    if not out:
         return None
     starting = [e for e in out if (age := _age_s(e, case)) is not None and age < STARTING_S]
     names = listed(e.name for e in out)
     return Conclusion(
         confidence=Confidence.POSSIBLE if len(starting) == len(out) else Confidence.CERTAIN,
-        summary=f"Not ready: {names}; the {count(case.n, 'other endpoint')} carry {'its' if len(out) == 1 else 'their'} load.",
+        summary=f"Not ready: {names}; {_who_carries(case, out)}.",
         evidence=(
-            f"{len(out)} of {count(len(out) + case.n, 'endpoint')} are not ready in the EndpointSlices.",
+            f"{len(out)} of {count(len(case.facts.endpoints), 'endpoint')} are not ready in the EndpointSlices.",
             *((f"Made less than {STARTING_S:.0f} s before: {listed(e.name for e in starting)}.",) if starting else ()),
             *(
-                ("The Service has publishNotReadyAddresses, so DNS names them all the same.",)
+                ("The Service has publishNotReadyAddresses, so they get traffic all the same.",)
                 if service is not None and service.publish_not_ready_addresses
                 else ()
             ),
         ),
+    )
+
+
+def _who_carries(case: Case, out: Sequence[EndpointFacts]) -> str:
+    """What becomes of the traffic of those that are out."""
+    if all(e in case.facts.ready for e in out):
+        return "traffic goes there all the same"
+    others = case.n - sum(e in case.facts.ready for e in out)
+    return f"{count(others, 'other endpoint')} carry {'its' if len(out) == 1 else 'their'} load"
+
+
+def _all_leave(case: Case) -> Conclusion:
+    """Where nobody is ready, traffic goes to those that still serve while they end (KEP-1669)."""
+    return Conclusion(
+        confidence=Confidence.CERTAIN,
+        summary=f"Nobody is ready: what gets traffic is about to end ({count(case.n, 'endpoint')}).",
+        evidence=(f"Terminating and still serving: {listed(e.name for e in case.facts.ready)}.",),
     )
 
 

@@ -26,7 +26,7 @@ def session_affinity(case: Case) -> Conclusion | None:
     return Conclusion(
         confidence=_sureness(report),
         summary=f"sessionAffinity: {service.session_affinity} keeps this client on {busiest(report).name} "
-        f"whatever connections it opens; the other {count(case.n - 1, 'endpoint')} get nothing from it.",
+        f"whatever connections it opens; {_others(case.n - 1)} nothing from it.",
         evidence=(
             f"The Service has sessionAffinity: {service.session_affinity}{_timeout(service.affinity_timeout_s)}.",
             f"{report.profile}: all of {opened} reached {busiest(report).name}; {odds(report.evidence.e_value)}.",
@@ -67,6 +67,8 @@ def traffic_policy_local(case: Case) -> Conclusion | None:
                 f"{report.profile}: {report.requests.failed} of {count(report.requests.sent, 'request')} failed.",
             ),
         )
+    if case.expected.because is not None and set(case.expected.among) <= case.dead:
+        return _kept_on_dead_ones(case)
     reached = met(report)
     here = case.vantage.node if case.vantage is not None else None
     nodes = {nodes_of(case).get(name) for name in reached}
@@ -76,9 +78,22 @@ def traffic_policy_local(case: Case) -> Conclusion | None:
     return Conclusion(
         confidence=Confidence.CERTAIN if here is not None else Confidence.LIKELY,
         summary=f"internalTrafficPolicy: Local keeps clients on {where} to its own {count(len(reached), 'endpoint')};"
-        f" the other {count(case.n - len(reached), 'endpoint')} get nothing from there.",
+        f" {_others(case.n - len(reached))} nothing from there.",
         evidence=("The Service has internalTrafficPolicy: Local.", *_kept(case, report, reached, f"on {where}")),
     )
+
+
+def _kept_on_dead_ones(case: Case) -> Conclusion:
+    among = case.expected.among
+    return Conclusion(
+        confidence=Confidence.CERTAIN if case.nothing_through else Confidence.LIKELY,
+        summary=f"{case.expected.because} leaves this client only what fails: {listed(among)}.",
+        evidence=(f"{_others(case.n - len(among)).capitalize()} nothing from here, whether or not they would answer.",),
+    )
+
+
+def _others(n: int) -> str:
+    return "the other endpoint gets" if n == 1 else f"the other {n} endpoints get"
 
 
 def topology_hints(case: Case) -> Conclusion | None:
@@ -88,20 +103,22 @@ def topology_hints(case: Case) -> Conclusion | None:
     service = case.facts.service
     if report is None or not hints or not all(hints.values()) or (service and service.internal_traffic_policy == "Local"):
         return None
+    if case.expected.because is not None and set(case.expected.among) <= case.dead:
+        return _kept_on_dead_ones(case)
     reached = met(report)
     if not reached <= hints.keys() or not reached or len(reached) == case.n:
         return None
-    known = _places(case, set.intersection(*(hints[name] for name in reached)))
-    if not known or any(hints[name] & known for name in hints.keys() - reached):
+    if case.expected.because is not None:
+        where = case.expected.because.rpartition(" ")[2] if reached == set(case.expected.among) else None
+    else:
+        where = _shared_place(case, hints, reached)
+    if where is None:
         return None
-    if case.expected.because is not None and not reached <= set(case.expected.among):
-        return None
-    where = sorted(known)[0]
     why = service.traffic_distribution if service is not None else None
     return Conclusion(
         confidence=Confidence.CERTAIN if case.expected.because is not None else Confidence.LIKELY,
         summary=f"Topology hints keep clients in {where} to {len(reached)} of {case.n} endpoints;"
-        f" the other {case.n - len(reached)} get nothing from there.",
+        f" {_others(case.n - len(reached))} nothing from there.",
         evidence=(
             f"The Service has trafficDistribution: {why}, and every endpoint has hints."
             if why
@@ -111,11 +128,14 @@ def topology_hints(case: Case) -> Conclusion | None:
     )
 
 
-def _places(case: Case, shared: set[str]) -> set[str]:
-    """The client's zone and node among the hints of all that were reached; any hint where the client's place is not known."""
+def _shared_place(case: Case, hints: Mapping[str, set[str]], reached: Collection[str]) -> str | None:
+    """The hint that all have who were reached and nobody else; the client's own where its place is known."""
     vantage = case.vantage
     own = {place for place in (vantage.zone, vantage.node) if place is not None} if vantage is not None else set()
-    return shared & own if own else shared
+    shared = set.intersection(*(hints[name] for name in reached))
+    known = shared & own if own else shared
+    others = set[str]().union(*(hints[name] for name in hints.keys() - set(reached)))
+    return min(known - others, default=None)
 
 
 def _kept(case: Case, report: ProfileReport, reached: Collection[str], where: str) -> tuple[str, ...]:
