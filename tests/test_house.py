@@ -64,7 +64,7 @@ def test_every_folder_says_what_lives_there() -> None:
     assert silent == []
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["probe", "--help"], ["explain", "--list"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["probe", "--help"], ["explain", "--list"], ["diff", "--help"]])
 def test_what_only_talks_loads_nothing_heavy(arguments: list[str]) -> None:
     code = f"import sys; sys.argv = ['kbalance', *{arguments!r}]\n"
     code += "from kbalance.__main__ import main\ntry:\n main()\nfinally:\n print('|', *sys.modules)"

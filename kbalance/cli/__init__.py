@@ -7,6 +7,7 @@ import click
 
 from kbalance import __version__
 from kbalance.cli.demo import demo
+from kbalance.cli.diff import diff
 from kbalance.cli.explain import explain
 from kbalance.cli.probe import probe
 
@@ -22,9 +23,11 @@ def cli() -> None:
       kbalance probe http://web:8080/ \\
           --endpoint a=198.51.100.1:8080 --endpoint b=198.51.100.2:8080
       kbalance explain connection-pinning
+      kbalance diff before.json after.json            did the fix work?
     """
 
 
 cli.add_command(probe)
 cli.add_command(demo)
+cli.add_command(diff)
 cli.add_command(explain)

@@ -7,9 +7,9 @@ class Exit(IntEnum):
     """The contract with scripts."""
 
     OK = 0
-    """Measured, and nothing at or above ``--fail-on``."""
+    """Measured, and nothing at or above ``--fail-on``; compared, and not worse."""
     FINDINGS = 1
-    """Measured, with findings or a failed threshold."""
+    """Measured, with findings or a failed threshold; compared, and worse."""
     USAGE = 2
     NOT_MEASURED = 3
     INTERRUPTED = 130

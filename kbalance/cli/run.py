@@ -146,10 +146,19 @@ def _interruptible(stoppable: Stoppable) -> Iterator[None]:
 
 
 def _write(report: Report, format: OutputFormat, file: str | None) -> None:
-    from kbalance.errors import TrafficError
     from kbalance.render import render
 
-    text = render(report, format, style=_style(to_terminal=file is None))
+    write(render(report, format, style=style_for(file)), file)
+
+
+def write(text: str, file: str | None) -> None:
+    """Puts a report where it was wanted; ``None``: standard output.
+
+    Raises:
+        TrafficError: it cannot be written there.
+    """
+    from kbalance.errors import TrafficError
+
     try:
         if file is not None:
             with open(file, "w", encoding="utf-8") as stream:
@@ -182,9 +191,11 @@ def _write_artifacts(report: Report, folder: str) -> None:
         raise TrafficError(f"The artifacts cannot be written to {folder}: {error.strerror}.") from error
 
 
-def _style(*, to_terminal: bool) -> Style:
+def style_for(file: str | None) -> Style:
+    """What the place that a report goes to can show; ``None``: standard output."""
     from kbalance.render import Style
 
+    to_terminal = file is None
     terminal = to_terminal and is_terminal(sys.stdout)
     colour = terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
     unicode = not to_terminal or (getattr(sys.stdout, "encoding", None) or "").lower().replace("-", "") == "utf8"

@@ -181,3 +181,41 @@ class Stop(StrEnum):
     DEADLINE = "deadline"
     CONNECTION_CAP = "connection-cap"
     INTERRUPTED = "interrupted"
+
+
+class Verdict(StrEnum):
+    """What became of one number between two reports."""
+
+    BETTER = "better"
+    WORSE = "worse"
+    SAME = "same"
+    """A change that matters is excluded."""
+    UNCLEAR = "unclear"
+    """The evidence shows no change, and excludes none."""
+
+
+class Outcome(StrEnum):
+    """The answer of a comparison."""
+
+    BETTER = "better"
+    """Something is better and nothing worse."""
+    WORSE = "worse"
+    NO_CHANGE = "no-change"
+    """No change that the evidence shows."""
+    NOT_COMPARABLE = "not-comparable"
+
+
+class Matching(StrEnum):
+    """How the endpoints of two reports were put side by side."""
+
+    NAME = "name"
+    RANK = "rank"
+    """By load, busiest first: a rollout gives every Pod a new name."""
+
+
+class DiffFormat(StrEnum):
+    """The renderings of a comparison."""
+
+    TEXT = "text"
+    JSON = "json"
+    MARKDOWN = "markdown"

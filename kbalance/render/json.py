@@ -30,7 +30,7 @@ def schema() -> dict[str, Any]:
     return cast(dict[str, Any], json.loads(text))
 
 
-def _plain(value: object) -> object:
+def plain(value: object) -> object:
     """A value of the model in JSON's own types."""
     match value:
         case Enum():
@@ -42,9 +42,9 @@ def _plain(value: object) -> object:
         case EndpointFacts():
             return _endpoint(value)
         case Mapping():
-            return {str(key): _plain(item) for key, item in value.items()}
+            return {str(key): plain(item) for key, item in value.items()}
         case tuple() | list():
-            return [_plain(item) for item in value]
+            return [plain(item) for item in value]
         case _ if is_dataclass(value):
             return _object(value)
     return value
@@ -52,7 +52,7 @@ def _plain(value: object) -> object:
 
 def _object(value: object) -> dict[str, object]:
     """A dataclass with its fields in the order of definition."""
-    return {field.name: _plain(getattr(value, field.name)) for field in fields(cast(Any, value))}
+    return {field.name: plain(getattr(value, field.name)) for field in fields(cast(Any, value))}
 
 
 def _target(target: Target) -> dict[str, object]:
