@@ -5,7 +5,6 @@ import shlex
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TextIO
 
@@ -116,13 +115,12 @@ def _results(chosen: list[Arrangement], runs: int | None, simulations: int) -> I
 
 
 def _saving(results: Iterator[Result], save: TextIO | None) -> Iterator[Result]:
-    with ExitStack() as stack:
+    """Each at once, so that whatever ends the run leaves what there was."""
+    for result in results:
         if save is not None:
-            stack.callback(save.flush)
-        for result in results:
-            if save is not None:
-                save.write(saved.line(result) + "\n")
-            yield result
+            save.write(saved.line(result) + "\n")
+            save.flush()
+        yield result
 
 
 if __name__ == "__main__":

@@ -142,14 +142,25 @@ def lives(requests: int) -> Check:
     """A connection is ended by the other side after so many requests."""
 
     def check(site: Cluster) -> None:
-        with site.connect("127.0.0.1") as connection:
-            answered = 0
-            try:
-                while answered <= requests:
-                    connection.ask()
-                    answered += 1
-            except ConnectionError:
-                pass
+        answered = len(_until_ended(site, requests + 1))
         need(answered == requests, f"connections end after {requests} requests", answered)
 
     return check
+
+
+def ages(site: Cluster) -> None:
+    """A connection is ended by the other side at some time, and its requests are shared out until then."""
+    answers = _until_ended(site, 20_000)
+    need(len(answers) < 20_000 and len(set(answers)) > 1, "connections end, and are shared out until then", answers[:20])
+
+
+def _until_ended(site: Cluster, most: int) -> list[str]:
+    """Who answered on one connection until it ended, or so many times."""
+    answers: list[str] = []
+    with site.connect("127.0.0.1") as connection:
+        try:
+            while len(answers) < most:
+                answers.append(connection.ask())
+        except ConnectionError:
+            pass
+    return answers

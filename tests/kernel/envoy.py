@@ -33,7 +33,7 @@ class Envoy:
     connections: int | None = None
     """To each server at once, at most; requests beyond it wait."""
     max_connection_duration_s: float | None = None
-    """Age at which it ends clients' connections."""
+    """Age after which it ends clients' connections."""
     max_requests_per_connection: int | None = None
     """Requests after which it ends clients' connections."""
     listens: Address = PROXY
@@ -68,6 +68,8 @@ class Envoy:
             "route_config": {"virtual_hosts": [host]},
             "http_filters": [{"name": "envoy.filters.http.router", "typed_config": {"@type": _ROUTER}}],
             "common_http_protocol_options": limits,
+            # From then on it says so in the next answer; by default it waits for five seconds, as long as a client keeps it busy.
+            "drain_timeout": "0.001s",
         }
 
     @property

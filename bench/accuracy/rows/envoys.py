@@ -85,7 +85,7 @@ def _rows() -> Iterator[Arrangement]:
         few = partial(up, n, arrange=proxied(to_service()), check=checks.few_connections(HELD_AT_ONCE))
         yield _row("http, kept connections to the Service", n, "proxy-keepalive", stand=few)
     for n in (3, 10):
-        aged = partial(up, n, arrange=proxied(to_pods(max_connection_duration_s=SOME_S)), check=checks.request_by_request)
+        aged = partial(up, n, arrange=proxied(to_pods(max_connection_duration_s=SOME_S)), check=checks.ages)
         yield _row("http, max_connection_duration", n, "per-request-balancing", also=("server-lifetime",), stand=aged)
         counted = partial(up, n, arrange=proxied(to_pods(max_requests_per_connection=20)), check=checks.lives(20))
         yield _row("http, max_requests_per_connection", n, "per-request-balancing", also=("server-lifetime",), stand=counted)

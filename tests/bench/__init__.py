@@ -1,0 +1,1 @@
+"""The harness that measures accuracy: what it counts, and what it writes."""

@@ -1,0 +1,12 @@
+"""Both error rates, from few enough runs for a test."""
+
+from bench.accuracy.simulated import simulate
+
+
+def test_double_weight_is_found_and_a_fair_draw_left_alone() -> None:
+    done = simulate(3, 40)
+
+    assert done == simulate(3, 40)
+    assert done.false_alarms <= 3  # more come with a probability of one in ten thousand if one run in a hundred may
+    assert done.missed <= 8  # likewise if five may
+    assert done.doubled_drawn < done.fair_drawn
