@@ -10,8 +10,8 @@ from kbalance.analysis.account import Account
 from kbalance.analysis.case import NOBODY
 from kbalance.errors import DiscoveryError, KbalanceError, TargetError, TrafficError
 from kbalance.model.plan import Options
-from kbalance.model.record import Calibrated, Ended, GaveUp, ProfileBegan, ProfileEnded, Progressed, Record, Started
-from kbalance.model.report import ProfileReport, Report, Vantage, VantageReport
+from kbalance.model.record import AtOnce, Calibrated, Ended, GaveUp, ProfileBegan, ProfileEnded, Progressed, Record, Started
+from kbalance.model.report import IdentityReport, ProfileReport, Report, Vantage, VantageReport
 from kbalance.model.target import Address, EndpointFacts, Facts, Target
 from kbalance.model.words import FactsSource, Placement, Profile, Stop
 from kbalance.traffic.session import Session
@@ -148,8 +148,8 @@ def _pooled(facts: Facts, options: Options, records: Sequence[Sequence[Record]])
             lost = len(ends) < sum(p.profile is kind for p in plans)
             worst = Stop.INTERRUPTED if lost else max((e.stopped for e in ends), key=list(Stop).index)
             pooled.add(ProfileEnded(stopped=worst, duration_s=max(e.duration_s for e in ends)))
-    for ended in [r for told in records for r in told if isinstance(r, Ended)]:
-        pooled.add(ended)
+    for last in [r for told in records for r in told if isinstance(r, AtOnce | Ended)]:
+        pooled.add(last)
     return pooled
 
 
@@ -238,22 +238,31 @@ def _case(subject: Subject, facts: Facts, after: Facts | None, account: Account,
         facts=facts,
         facts_after=after,
         plan=calibrated.plan if calibrated else None,
-        identity=replace(
-            calibrated.identity if calibrated else NOBODY,
-            unidentified=sum(p.unidentified for p in profiles),
-        ),
+        identity=_identity(account, profiles),
         vantage=vantage,
         profiles=profiles,
         tolerance=options.tolerance,
         alpha=options.alpha,
-        at_once=calibrated.at_once if calibrated else (),
-        proxy_signs=calibrated.proxy_signs if calibrated else (),
+        at_once=account.at_once.who if account.at_once else (),
+        proxy_signs=account.at_once.proxy_signs if account.at_once else (),
         started=started,
         clients=options.clients,
         connections=options.connections,
         window_s=options.window_s,
         interrupted=account.partial and not _nobody(facts),
         tunnel=listener(subject.addresses[0]) if vantage.kind == "local" and subject.addresses else None,
+    )
+
+
+def _identity(account: Account, profiles: Sequence[ProfileReport]) -> IdentityReport:
+    """How it was known who answered, with all requests that were made beside those of the profiles."""
+    found = account.calibrated.identity if account.calibrated is not None else NOBODY
+    last = account.at_once
+    return replace(
+        found,
+        unidentified=sum(p.unidentified for p in profiles),
+        requests=found.requests + (last.requests if last is not None else 0),
+        connections=found.connections + (last.connections if last is not None else 0),
     )
 
 

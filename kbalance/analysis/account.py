@@ -9,7 +9,7 @@ from kbalance.analysis.expectation import Expectation, expectation
 from kbalance.analysis.fold import ProfileFold
 from kbalance.model.observation import ConnectionObservation
 from kbalance.model.plan import Options, ProfilePlan
-from kbalance.model.record import Calibrated, Ended, GaveUp, ProfileBegan, ProfileEnded, Progressed, Record, Started
+from kbalance.model.record import AtOnce, Calibrated, Ended, GaveUp, ProfileBegan, ProfileEnded, Progressed, Record, Started
 from kbalance.model.report import ProfileReport, Vantage
 from kbalance.model.target import Facts
 from kbalance.model.words import FactsSource, Stop
@@ -35,6 +35,7 @@ class Account:
         self.vantage: Vantage | None = None
         self.calibrated: Calibrated | None = None
         self.gave_up: GaveUp | None = None
+        self.at_once: AtOnce | None = None
         self.ended: Ended | None = None
 
     def add(self, record: Record) -> None:
@@ -56,6 +57,8 @@ class Account:
                 self._close(record.stopped, record.duration_s)
             case GaveUp():
                 self.gave_up = record
+            case AtOnce():
+                self.at_once = record
             case Ended():
                 self.ended = record
             case Progressed():

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from kbalance.remote import Mission
     from kbalance.wire.connection import Tls
 
-TRIES = 3
+TRIES = 4
 REACH_S = 1.5
 """For one connection, when it is found out whether the Service can be reached from here."""
 
@@ -143,9 +143,11 @@ def _runs_here(choice: VantageChoice, found: Discovery, target: Target, given: M
         return not found.facts.ready
     if inside or not found.facts.ready:
         return True
-    # The Service's own address, more than once: one try may meet an endpoint that fails. A headless Service has none.
+    # The Service's own address, more than once: one try may meet an endpoint that fails, and affinity or a local policy may lead
+    # every try there. Whoever reaches endpoints themselves is inside as well. A headless Service has no address of its own.
     service = [Address(target.host, target.port)] * TRIES if is_ip(target.host) else []
-    if reachable(service or [e.address for e in found.facts.ready if e.address], REACH_S):
+    endpoints = [e.address for e in found.facts.ready if e.address]
+    if reachable([*service, *endpoints[:TRIES]], REACH_S):
         return True
     if choice is VantageChoice.LOCAL:
         raise TrafficError(

@@ -29,10 +29,6 @@ class Calibrated:
     """Of the answers it was looked for in, each once, sorted."""
     local: str | None
     """This side's address."""
-    at_once: tuple[str | None, ...] = ()
-    """Who answered requests that were sent at the same time on fresh connections to the target, one each."""
-    proxy_signs: tuple[str, ...] = ()
-    """As in `Report`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +44,20 @@ class ProfileEnded:
 
     stopped: Stop
     duration_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AtOnce:
+    """What the target answered to requests at the same time, once the profiles had run."""
+
+    who: tuple[str | None, ...]
+    """Who answered, in no order; ``None``: could not be told."""
+    requests: int
+    """Made for it."""
+    connections: int
+    """Opened for them."""
+    proxy_signs: tuple[str, ...]
+    """As in `Report`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,4 +88,4 @@ class Ended:
     duration_s: float
 
 
-Record = Started | Calibrated | ProfileBegan | ConnectionObservation | ProfileEnded | Progressed | GaveUp | Ended
+Record = Started | Calibrated | ProfileBegan | ConnectionObservation | ProfileEnded | AtOnce | Progressed | GaveUp | Ended

@@ -6,17 +6,13 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 
 from kbalance.model.target import Address
 
-TRIED = 4
-"""Addresses, at most: of a failing endpoint and of a black hole others must not be the victims."""
-
 
 def reachable(addresses: Sequence[Address], timeout_s: float) -> bool:
-    """Whether one of the first few addresses accepts a connection within the time."""
-    tried = addresses[:TRIED]
-    if not tried:
+    """Whether one of a few addresses accepts a connection within the time; all are tried at once."""
+    if not addresses:
         return False
-    with ThreadPoolExecutor(len(tried)) as pool:
-        tries = [pool.submit(_accepts, address, timeout_s) for address in tried]
+    with ThreadPoolExecutor(len(addresses)) as pool:
+        tries = [pool.submit(_accepts, address, timeout_s) for address in addresses]
         return any(one.result() for one in as_completed(tries))
 
 

@@ -68,14 +68,15 @@ class Sampler:
         return 0 if self._target else self._concurrency
 
     def at_once(self, request: RequestSpec) -> tuple[Sample, ...]:
-        """What the target answers to as many requests at the same time as are allowed, each on a connection of its own.
+        """What the target answers to as many requests at the same time as are allowed, each on a connection of its own; twice.
 
         A balancer that goes by the client's address leads them all to one endpoint. A proxy that keeps connections of its own
-        needs several of them now, though it makes do with one for requests that come one by one.
+        needs several of them now, though it makes do with one for requests that come one by one. The second time all connections
+        are open, and nothing stands between the requests.
         """
         samples: list[Sample] = []
         if self.burst:
-            plan = self._profile(Profile.SHORT_LIVED, self.burst, [self._through], Lifetime(requests=1))
+            plan = self._profile(Profile.POOLED, 2 * self.burst, [self._through], Lifetime())
             plan = replace(plan, slots=self.burst, concurrency=self.burst, rate=None, endpoints=())
             self._run(plan, request, 0, samples, [])
         return tuple(samples)

@@ -1,6 +1,6 @@
 """Facts -> identity -> plan -> traffic: what is measured from one place, told record by record."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from random import Random
 
@@ -8,7 +8,7 @@ from kbalance.analysis import identity, planning
 from kbalance.analysis.proxies import proxy_signs
 from kbalance.errors import TargetError, TrafficError
 from kbalance.model.plan import Options, ProfilePlan, TrafficPlan
-from kbalance.model.record import Calibrated, Ended, ProfileBegan, ProfileEnded, Progressed, Record
+from kbalance.model.record import AtOnce, Calibrated, Ended, ProfileBegan, ProfileEnded, Progressed, Record
 from kbalance.model.report import IdentityReport
 from kbalance.model.target import Address, Facts, Target
 from kbalance.model.words import FactsSource, Stop
@@ -52,7 +52,8 @@ class Measuring:
             TargetError: the plan asks for something impossible.
             TrafficError: nothing answered at all, and nothing is known of what should have.
         """
-        found = _Calibrating(self._task, self._session, self._tell).run()
+        calibrating = _Calibrating(self._task, self._session, self._tell)
+        found = calibrating.run()
         self._tell(found.record)
         profiles = found.record.plan.profiles
         for done, profile in enumerate(profiles):
@@ -62,6 +63,8 @@ class Measuring:
             self._tell(ProfileBegan(profile=profile.profile))
             stopped = self._drive(profile, found, part=1 / (len(profiles) - done))
             self._tell(ProfileEnded(stopped=stopped, duration_s=self._session.elapsed_s - began))
+        if self._session.over is None and (last := calibrating.at_once(found)) is not None:
+            self._tell(last)
         self._tell(Ended(duration_s=self._session.elapsed_s))
 
     def _drive(self, profile: ProfilePlan, found: "_Found", part: float) -> Stop:
@@ -117,18 +120,23 @@ class _Calibrating:
                 break
         found = tried[-1] if tried[-1].identifier is not None or contradicted else tried[0]
         _check_download(found.record.plan, found.largest)
-        through = self._sampler.at_once(found.record.plan.request) if found.identifier is not None else ()
         asked = replace(found.record.identity, requests=self._sampler.requests, connections=self._sampler.opened)
-        return replace(found, record=replace(self._told_through(found, through), identity=asked))
+        return replace(found, record=replace(found.record, identity=asked))
 
-    def _told_through(self, found: "_Found", through: Sequence[identity.Sample]) -> Calibrated:
-        """The record with what the target's own answers tell beyond who gave them."""
+    def at_once(self, found: "_Found") -> AtOnce | None:
+        """What the target answers to requests at the same time; ``None``: that would tell nothing here.
+
+        It comes last: it makes a proxy open connections, which the profiles would then meet.
+        """
         identifier = found.identifier
-        if identifier is None:
-            return found.record
-        return replace(
-            found.record,
-            at_once=tuple(identifier(sample.raw(identifier.part)) for sample in through),
+        if identifier is None or not self._sampler.burst:
+            return None
+        requests, opened = self._sampler.requests, self._sampler.opened
+        through = self._sampler.at_once(found.record.plan.request)
+        return AtOnce(
+            who=tuple(identifier(sample.raw(identifier.part)) for sample in through),
+            requests=self._sampler.requests - requests,
+            connections=self._sampler.opened - opened,
             proxy_signs=proxy_signs([s.head for s in found.samples if s.endpoint], [s.head for s in through]),
         )
 

@@ -192,6 +192,9 @@ SCENARIOS: dict[str, tuple[Scenario, ...]] = {
         ("one after the other, signs", lambda: case(sticky(), proxy_signs=SIGNS), LIKELY),
         ("one after the other, no signs", lambda: case(sticky()), None),
         ("always one, also at once", lambda: case(fresh((304, 0, 0)), at_once=("web-0",) * 4), None),
+        ("always one, signs", lambda: case(fresh((304, 0, 0)), proxy_signs=SIGNS), POSSIBLE),
+        ("two of three, signs", lambda: case(fresh((150, 154, 0)), direct(), proxy_signs=SIGNS), LIKELY),
+        ("two of three, the third fails", lambda: case(fresh((150, 154, 0)), direct(failing=["web-2"]), proxy_signs=SIGNS), None),
         (
             "affinity explains it",
             lambda: case(fresh((304, 0, 0)), at_once=AT_ONCE, facts=AFFINE),
@@ -202,7 +205,7 @@ SCENARIOS: dict[str, tuple[Scenario, ...]] = {
     ),
     "proxy-policy": (
         ("requests by weight", lambda: case(mixed(18, 1, 1)), LIKELY),
-        ("fresh ones always one, also at once, signs", lambda: case(fresh((304, 0, 0)), proxy_signs=SIGNS), LIKELY),
+        ("fresh ones always one, also at once, signs", lambda: case(fresh((304, 0, 0)), proxy_signs=SIGNS), POSSIBLE),
         ("fresh ones by weight, signs", lambda: case(fresh((202, 51, 51)), proxy_signs=SIGNS), LIKELY),
         ("requests in turn", lambda: case(mixed(7, 7, 6)), None),
         ("few requests", lambda: case(mixed(2, 1, 0, connections=2)), None),
@@ -222,7 +225,12 @@ SCENARIOS: dict[str, tuple[Scenario, ...]] = {
         ("also at once", lambda: case(fresh((304, 0, 0)), at_once=("web-0",) * 4), LIKELY),
         ("one of two, or the other is never chosen", lambda: case(fresh((60, 0), PODS[:2]), facts=facts(PODS[:2])), POSSIBLE),
     ),
-    "balancer-biased": (("a proxy does it", lambda: case(fresh((202, 51, 51)), proxy_signs=SIGNS), None),),
+    "balancer-biased": (
+        ("a proxy does it", lambda: case(fresh((202, 51, 51)), proxy_signs=SIGNS), None),
+        ("it avoids a slow one", lambda: case(fresh((140, 144, 20)), direct(ms={"web-2": 51.0})), None),
+        ("another one is slow", lambda: case(fresh((140, 144, 20)), direct(ms={"web-0": 51.0})), CERTAIN),
+    ),
+    "slow-endpoint": (("it is avoided", lambda: case(fresh((140, 144, 20)), direct(ms={"web-2": 51.0})), CERTAIN),),
     "missing-endpoint": (
         ("one of two, or a hash", lambda: case(fresh((60, 0), PODS[:2]), facts=facts(PODS[:2])), POSSIBLE),
         ("one of two, met at once", lambda: case(fresh((60, 0), PODS[:2]), facts=facts(PODS[:2]), at_once=PODS[:2]), None),
@@ -230,6 +238,8 @@ SCENARIOS: dict[str, tuple[Scenario, ...]] = {
     ),
     "endpoint-failing": (
         ("it left during the run", lambda: case(fresh(), direct(failing=["web-2"]), facts_after=facts(pods(2))), None),
+        ("one refuses at times", lambda: case(fresh((120, 78, 118), failed=40), direct()), LIKELY),
+        ("a few fresh ones fail", lambda: case(fresh((120, 118, 119), failed=6), direct()), None),
         ("another one left", lambda: case(fresh(), direct(failing=["web-1"]), facts_after=facts(pods(2))), CERTAIN),
     ),
     "topology-hints": (

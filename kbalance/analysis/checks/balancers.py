@@ -2,7 +2,7 @@
 
 from kbalance.analysis import groups
 from kbalance.analysis.case import Case, Conclusion, choosing, settings, unexplained
-from kbalance.analysis.checks.endpoints import missing_names
+from kbalance.analysis.checks.endpoints import avoided, missing_names
 from kbalance.analysis.checks.proxied import proxy_keepalive, proxy_policy
 from kbalance.analysis.checks.settings import busiest
 from kbalance.analysis.statistics import e_value
@@ -44,6 +44,9 @@ def balancer_biased(case: Case) -> Conclusion | None:
     missing = missing_names(case)
     loads = [e for e in fresh.endpoints if e.name not in missing and (e.expected_share or 0.0) > 0]
     if len(loads) < 2 or not _noticeable(loads, case.tolerance) or not _unfair_without(case, loads, missing):
+        return None
+    if avoided(case):
+        # A balancer by least connections does what it is there for; the endpoint that is slow is the cause.
         return None
     top, bottom = max(loads, key=lambda e: e.connections), min(loads, key=lambda e: e.connections)
     return Conclusion(

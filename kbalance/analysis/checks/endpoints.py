@@ -4,7 +4,7 @@ import math
 
 from kbalance.analysis.case import Case, Conclusion, came_back, failed_share, unexplained
 from kbalance.analysis.changes import standing
-from kbalance.analysis.statistics import SELDOM, draws_to_fix, draws_to_miss
+from kbalance.analysis.statistics import SELDOM, draws_to_fix, draws_to_miss, e_value
 from kbalance.analysis.wording import count, failure_kinds, failures_of, listed, millis, percent
 from kbalance.model.report import EndpointLoad, ProfileReport
 from kbalance.model.words import Confidence, FactsSource, Placement, Spread
@@ -17,6 +17,9 @@ FAILING_LEAST = 2
 
 FRESH_FAILED_LEAST = 5
 """Fresh connections that must fail before one reasons from their share."""
+
+FAILING_AT_TIMES = 0.02
+"""Of the requests on fresh connections: twice what still counts as healthy."""
 
 SLOW_RATIO = 3.0
 """Median over the others' median: below, another node or a colder cache will do it."""
@@ -45,9 +48,11 @@ def endpoint_failing(case: Case) -> Conclusion | None:
         e for e in case.direct.endpoints if e.failed >= max(FAILING_LEAST, FAILING_SHARE * e.requests) and e.name not in gone
     ]
     unreachable = all(e.failed == e.requests for e in case.direct.endpoints)
-    if not failing or (unreachable and any(_works(p) for p in case.through)):
+    if unreachable and any(_works(p) for p in case.through):
         # All fail directly and yet the target answers: it is the direct way that is closed from here, not the endpoints.
         return None
+    if not failing:
+        return _failing_at_times(case)
     everyone = len(failing) == len(case.direct.endpoints)
     who = f"all {len(failing)} endpoints" if everyone and len(failing) > 1 else listed(e.name for e in failing)
     clear = not everyone and all(2 * e.failed >= e.requests for e in failing)
@@ -60,6 +65,27 @@ def endpoint_failing(case: Case) -> Conclusion | None:
             *_fresh_failures(case.fresh, len(failing), len(case.direct.endpoints)),
         ),
     )
+
+
+def avoided(case: Case) -> dict[str, int]:
+    """Slow endpoints with their fresh connections, where they get less than the others and these are treated alike."""
+    fresh, slow = case.fresh, _slow_names(case)
+    if fresh is None or not slow or fresh.placement is not Placement.BIASED:
+        return {}
+    drawn = {e.name: e.connections for e in fresh.endpoints if e.expected_share}
+    others = [count for name, count in drawn.items() if name not in slow]
+    if not others or e_value(others) >= 1 / case.alpha:
+        return {}
+    fewer = {name: drawn[name] for name in slow if name in drawn and drawn[name] < min(others)}
+    return fewer if len(fewer) == len(slow) else {}
+
+
+def _slow_names(case: Case) -> set[str]:
+    direct = case.direct
+    measured = (
+        [e for e in direct.endpoints if e.latency_ms is not None and e.requests - e.failed >= SLOW_ANSWERS] if direct else []
+    )
+    return {e.name for e in measured if _slowness(e, [o for o in measured if o is not e]) is not None}
 
 
 def _gone(case: Case) -> set[str]:
@@ -89,6 +115,11 @@ def slow_endpoint(case: Case) -> Conclusion | None:
             *(_median_of(e) for e, _ in slow[:SLOW_LISTED]),
             f"The other {count(len(others), 'endpoint')}: median {millis(typical)}, "
             f"nine of ten within {millis(max((_p90(e) for e in others), default=0.0))} at each.",
+            *(
+                f"Fresh connections avoid it: {name} got {got} of {case.fresh.evidence.connections}, as least connections has it."
+                for name, got in avoided(case).items()
+                if case.fresh is not None
+            ),
         ),
     )
 
@@ -210,6 +241,36 @@ def _failing_unseen(case: Case) -> Conclusion | None:
             "The endpoints were not asked directly.",
         ),
     )
+
+
+def _failing_at_times(case: Case) -> Conclusion | None:
+    """Endpoints answered directly on their one connection each, and yet fresh connections fail: one refuses at times.
+
+    Which one is told by who got fewer than the others: with the failed connections given back to it, the draw is fair.
+    """
+    fresh = case.fresh
+    if fresh is None or case.n < 2 or case.learned or fresh.connections.failed < FRESH_FAILED_LEAST:
+        return None
+    if failed_share(fresh) < FAILING_AT_TIMES or _gone(case):
+        return None
+    among = [e for e in fresh.endpoints if e.expected_share]
+    fitting = [e.name for e in among if e_value(_given_back(among, e.name, fresh.connections.failed)) < 1 / case.alpha]
+    suspect = fitting[0] if len(fitting) == 1 else None
+    share, tried = percent(failed_share(fresh)), fresh.connections.failed + fresh.connections.opened
+    return Conclusion(
+        confidence=Confidence.LIKELY,
+        summary=f"{share} of the requests on fresh connections failed ({failure_kinds(fresh)}), though every endpoint answered "
+        f"directly: {suspect or 'one of them'} fails at times.",
+        evidence=(
+            f"short-lived: {fresh.connections.failed} of {count(tried, 'connection')} failed.",
+            *((f"Given back to {suspect}, and to nobody else, they make the draw a fair one.",) if suspect else ()),
+            "Directly, each endpoint was asked over one connection.",
+        ),
+    )
+
+
+def _given_back(loads: list[EndpointLoad], name: str, failed: int) -> list[int]:
+    return [e.connections + (failed if e.name == name else 0) for e in loads]
 
 
 def _deviation(share: float, report: ProfileReport) -> float:

@@ -2,7 +2,7 @@
 
 from kbalance.analysis.case import Case, fair_fresh, held, met
 from kbalance.analysis.checks.clients import pool_order, says_http2
-from kbalance.analysis.checks.endpoints import slow_endpoint
+from kbalance.analysis.checks.endpoints import endpoint_failing, slow_endpoint
 from kbalance.analysis.checks.membership import not_ready
 from kbalance.analysis.checks.settings import external_traffic_policy
 from kbalance.analysis.expectation import from_outside
@@ -45,7 +45,12 @@ def not_headless(case: Case) -> str | None:
 
 def nobody_fails(case: Case) -> str | None:
     direct = case.direct
-    if direct is None or not direct.requests.sent or any(e.failed for e in direct.endpoints):
+    if (
+        direct is None
+        or not direct.requests.sent
+        or any(e.failed for e in direct.endpoints)
+        or endpoint_failing(case) is not None
+    ):
         return None
     return f"{count(direct.requests.answered, 'direct request')} to {count(len(direct.endpoints), 'endpoint')}, none failed."
 

@@ -1,7 +1,7 @@
 """What a proxy on the way makes of requests and connections."""
 
 from kbalance.analysis.case import Case, Conclusion, choosing, met
-from kbalance.analysis.statistics import e_value
+from kbalance.analysis.statistics import draws_to_miss, e_value
 from kbalance.analysis.wording import count, listed, odds, percent, times
 from kbalance.model.report import ProfileReport
 from kbalance.model.words import Confidence, Placement, Spread
@@ -13,7 +13,7 @@ STICKING = 6.0
 def per_request_balancing(case: Case) -> Conclusion | None:
     """One connection answered by several endpoints: something on the way places requests."""
     mixed = [p for p in case.through if p.several]
-    if not mixed or proxy_keepalive(case) is not None:
+    if not mixed or _keeps_connections(case):
         return None
     uneven = [p for p in mixed if p.spread in (Spread.UNEVEN, Spread.PINNED)]
     tail = f", though not evenly ({uneven[0].profile}: {times(uneven[0].busiest or 0)} times the fair share)" if uneven else ""
@@ -38,30 +38,31 @@ def proxy_keepalive(case: Case) -> Conclusion | None:
     service = case.facts.service
     if service is not None and service.session_affinity != "None":
         return None
-    apart = _answered_at_once(case) > 1
-    fixed = fresh.placement is Placement.FIXED
-    sticky = (fresh.evidence.sticking or 0.0) >= STICKING
-    if not (fixed and apart) and not (sticky and (case.proxied or apart)):
+    sure = _sure_of_keepalive(case, fresh)
+    if sure is None:
         return None
-    reached = sorted(met(fresh))
+    reached, apart = sorted(met(fresh)), _answered_at_once(case)
+    sticking = fresh.evidence.sticking or 0.0
+    drawn = f"{fresh.evidence.connections} fresh connections"
     return Conclusion(
-        confidence=Confidence.CERTAIN if case.proxied and fixed and apart else Confidence.LIKELY,
-        summary=f"A proxy on the way keeps its own connections: {count(fresh.evidence.connections, 'fresh connection')} met "
+        confidence=sure,
+        summary=f"A proxy on the way keeps its own connections: {drawn} met "
         f"{'only ' if len(reached) < case.n else 'mostly the same of '}{listed(reached)}.",
         evidence=(
-            f"short-lived: {fresh.evidence.connections} fresh connections reached {len(reached)} of {case.n} endpoints; "
-            f"{odds(fresh.evidence.e_value)}.",
+            f"short-lived: {drawn} reached {len(reached)} of {case.n} endpoints; {odds(fresh.evidence.e_value)}.",
             *(
-                (
-                    f"{len(case.at_once)} requests at the same time met {_answered_at_once(case)} endpoints, so the client's "
-                    "address does not decide.",
-                )
-                if apart
+                (f"Requests at the same time met {apart} endpoints, so the client's address does not decide.",)
+                if apart > 1
                 else ()
             ),
             *(
-                (f"A connection met the endpoint of the one before {fresh.evidence.sticking:.0f} standard deviations too often.",)
-                if sticky and fresh.evidence.sticking is not None
+                (f"A connection met the endpoint of the one before {sticking:.0f} standard deviations too often.",)
+                if sticking >= STICKING
+                else ()
+            ),
+            *(
+                ("A proxy that goes by a hash of the client's address would show the same; its configuration tells.",)
+                if sure is Confidence.POSSIBLE
                 else ()
             ),
             *_signs(case),
@@ -69,9 +70,32 @@ def proxy_keepalive(case: Case) -> Conclusion | None:
     )
 
 
+def _sure_of_keepalive(case: Case, fresh: ProfileReport) -> Confidence | None:
+    """How well it is told from a proxy that goes by an address, which leads everything from here to one endpoint."""
+    fixed = fresh.placement is Placement.FIXED
+    apart = _answered_at_once(case) > 1
+    if fixed and apart:
+        return Confidence.CERTAIN if case.proxied else Confidence.LIKELY
+    if (fresh.evidence.sticking or 0.0) >= STICKING and (case.proxied or apart):
+        return Confidence.LIKELY
+    if not case.proxied:
+        return None
+    if fixed:
+        return Confidence.POSSIBLE
+    left_out = {e.name for e in fresh.endpoints} - set().union(*(met(p) for p in case.through)) - case.dead
+    enough = fresh.evidence.connections >= draws_to_miss(case.n)
+    return Confidence.LIKELY if left_out and enough else None
+
+
+def _keeps_connections(case: Case) -> bool:
+    """Whether that is more than a possibility."""
+    found = proxy_keepalive(case)
+    return found is not None and found.confidence is not Confidence.POSSIBLE
+
+
 def proxy_policy(case: Case) -> Conclusion | None:
     """A proxy places requests or connections, and does not mean to be even."""
-    if not case.proxied or case.n < 2 or proxy_keepalive(case) is not None:
+    if not case.proxied or case.n < 2 or _keeps_connections(case):
         return None
     report, counts = _policy_counts(case)
     if report is None or e_value(counts) < 1 / case.alpha or not _noticeable(counts, case.tolerance):
@@ -81,7 +105,7 @@ def proxy_policy(case: Case) -> Conclusion | None:
     ranked = sorted(zip(counts, names, strict=True), key=lambda pair: (-pair[0], pair[1]))
     unit = "requests" if report.several else "connections"
     return Conclusion(
-        confidence=Confidence.LIKELY,
+        confidence=Confidence.LIKELY if proxy_keepalive(case) is None else Confidence.POSSIBLE,
         summary=f"A proxy on the way shares {unit} out by a policy of its own, not evenly: {ranked[0][1]} got "
         f"{times(ranked[0][0] * len(counts) / total)} times its fair share.",
         evidence=(
