@@ -30,7 +30,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "accuracy.md"
 @click.option(
     "--simulations", type=click.IntRange(0), default=1000, show_default=True, metavar="N", help="Of each kind and size."
 )
-@click.option("--cluster/--no-cluster", default=False, help="A real Kubernetes too, as the tests in tests/cluster have it.")
+@click.option("--cluster/--no-cluster", default=False, help="A real Kubernetes too: that of $KUBECONFIG.")
 @click.option("--save", type=click.File("w"), metavar="FILE", help="Each result as a line of JSON, as it comes.")
 @click.option(
     "--from",
@@ -77,9 +77,10 @@ def _chosen(names: tuple[str, ...], cluster: bool) -> list[Arrangement]:
     """The arrangements that were asked for, in their order."""
     rows = list(EVERY)
     if cluster:
-        from bench.accuracy.rows import real
+        from bench.accuracy.cluster_runs import named_cluster
+        from bench.accuracy.on_cluster import arrangements
 
-        rows += real.ROWS
+        rows += arrangements(named_cluster())
     for name in names:
         if not any(name in row.scenario for row in rows):
             raise click.UsageError(

@@ -1,10 +1,15 @@
 """The ways to probe a Service of a real cluster: from a node, from a Job, and while somebody changes something."""
 
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
+
+import click
 
 from bench.errors import NotMeasured
 from tests.cli.conftest import Ended
+from tests.cluster.kube import Cluster
 from tests.cluster.stage import HERE, Stage
 
 QUICK = ("--rate", "500")
@@ -12,6 +17,18 @@ QUICK = ("--rate", "500")
 
 Run = Callable[[Stage, int], Any]
 """Probes the stage with a seed; gives the JSON report."""
+
+
+def named_cluster() -> Cluster:
+    """The cluster that the environment names; it has to be up.
+
+    Raises:
+        ClickException: none is named.
+    """
+    kubeconfig = os.environ.get("KBALANCE_TEST_KUBECONFIG") or os.environ.get("KUBECONFIG")
+    if not kubeconfig:
+        raise click.ClickException("no cluster is named by KBALANCE_TEST_KUBECONFIG or KUBECONFIG")
+    return Cluster(kubeconfig=kubeconfig, namespaces=Path("/run/netns", HERE).exists())
 
 
 def from_node(*asked: str, node: str = HERE) -> Run:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from time import perf_counter
 
 from bench.accuracy.trial import Arrangement, NotArranged, Trial, trial
+from bench.errors import NotMeasured
 
 Say = Callable[[str], None]
 
@@ -39,7 +40,7 @@ def tried(arrangements: Iterable[Arrangement], runs: int | None, say: Say) -> It
                     done = trial(arrangement, seed, report, perf_counter() - began)
                     say(f"  seed {seed}: {done.cause} ({done.mark}), {done.connections} connections, {done.seconds:.1f} s")
                     yield done
-        except (NotArranged, AssertionError, OSError, subprocess.SubprocessError) as error:
+        except (NotArranged, NotMeasured, AssertionError, OSError, subprocess.SubprocessError) as error:
             why = " ".join(str(error).split())
             say(f"  not measured: {why}")
             yield Failed(scenario=arrangement.scenario, dataplane=arrangement.dataplane, pods=arrangement.pods, why=why)

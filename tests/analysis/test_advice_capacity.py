@@ -10,11 +10,11 @@ from kbalance.analysis.advice import forecasts, recommend, setting_of
 from kbalance.analysis.advice.shape import each_keeps
 from kbalance.analysis.artifacts import Setting
 from kbalance.analysis.case import Case
-from kbalance.model.report import Forecast, Recommendation
+from kbalance.model.report import Forecast, Recommendation, Vantage
 from kbalance.model.target import Target
 from kbalance.model.words import Placement, TargetKind
 from tests.analysis.test_advice_ranking import found, lifo, run, speaking
-from tests.builders import SERVICE, case, fresh, pooled, single
+from tests.builders import SERVICE, case, facts, fresh, pooled, single
 
 LIFETIME = "shorter-lifetime"
 
@@ -181,11 +181,25 @@ def test_a_setting_holds_what_the_case_knows() -> None:
         port=80,
         port_name="http-api",
         target_port="8080",
+        endpoint_port=8080,
+        grpc=False,
         connections=10,
         lifetime_s=60.0,
         lifetime_requests=1000,
         jitter=0.1,
     )
+
+
+def test_a_setting_names_the_deployment_by_its_replica_sets_name() -> None:
+    def owned(*owners: str | None) -> Case:
+        known = facts()
+        endpoints = tuple(replace(e, owner=owner) for e, owner in zip(known.endpoints, owners, strict=True))
+        return case(facts=replace(known, endpoints=endpoints), vantage=Vantage(kind="job", node="node-1"))
+
+    assert setting_of(owned(*["ReplicaSet/shop-web-6d4cf56db6"] * 3)).owner == "shop-web"
+    assert setting_of(owned(*["ReplicaSet/web-6d4cf56db6"] * 2, "ReplicaSet/web-587d8b84c9")).owner is None
+    assert setting_of(owned(*["StatefulSet/web"] * 3)).owner is None
+    assert setting_of(owned(None, None, None)).node == "node-1"
 
 
 def test_a_setting_for_a_url_names_its_host() -> None:

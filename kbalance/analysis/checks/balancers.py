@@ -22,7 +22,8 @@ def source_hash(case: Case) -> Conclusion | None:
     what = "a balancer on the way" if known else "session affinity, a local traffic policy or a balancer on the way"
     named = [who for who in case.at_once if who is not None]
     return Conclusion(
-        confidence=Confidence.LIKELY if report is case.fresh and case.n > 2 else Confidence.POSSIBLE,
+        # Of two endpoints, the other one may as well be unknown to the rules; where affinity may be set, it is the likelier.
+        confidence=Confidence.LIKELY if report is case.fresh and (case.n > 2 or not known) else Confidence.POSSIBLE,
         summary=f"Every connection from here reaches {busiest(report).name}: {what} goes by where the client is.",
         evidence=(
             f"{report.profile}: all of {count(report.evidence.connections, 'connection')} reached {busiest(report).name}; "
