@@ -26,6 +26,9 @@ from tests.kernel.probe import environment
 NODE = "kb-node1"
 """Where probes start, if that is a network namespace of this machine."""
 
+SETTLING = 40
+"""Looks, half a second apart, until an arrangement has to be what it says."""
+
 Object = dict[str, Any]
 Check = Callable[[Cluster, str], None]
 """Of a cluster and a namespace in it."""
@@ -56,10 +59,22 @@ def _stand(*objects: Object, check: Check, options: Sequence[str] = (), late: Se
         if cluster.namespaces:
             if cluster.get("service", "web", "-n", name)["spec"]["clusterIP"] != "None":
                 followed(cluster, name, NODE)
-            check(cluster, name)
+            _settled(check, cluster, name)
         yield lambda seed: _report(cluster, name, [*options, "--rate", "0", "--seed", str(seed)])
     finally:
         cluster.kubectl("delete", "namespace", "--wait=false", name)
+
+
+def _settled(check: Check, cluster: Cluster, namespace: str) -> None:
+    """Waits until controllers and kube-proxy have followed, which takes them a second or a few."""
+    pause = threading.Event()
+    for left in reversed(range(SETTLING)):
+        try:
+            return check(cluster, namespace)
+        except NotArranged:
+            if not left:
+                raise
+        pause.wait(0.5)
 
 
 def _report(cluster: Cluster, namespace: str, options: Sequence[str]) -> Any:
@@ -104,15 +119,10 @@ def _on_one(cluster: Cluster, namespace: str) -> None:
 
 
 def _near(cluster: Cluster, namespace: str) -> None:
-    """Only pods of this node get connections; kube-proxy may take a second to be told of hints."""
-    pause = threading.Event()
-    for _ in range(20):
-        seen, places = _drawn(cluster, namespace), _places(cluster, namespace)
-        far = {name: got for name, got in seen.items() if got and places[name] != NODE}
-        if not far:
-            return
-        pause.wait(0.5)
-    raise NotArranged(f"connections stay on {NODE}, yet {far} got some")
+    """Only pods of this node get connections."""
+    seen, places = _drawn(cluster, namespace), _places(cluster, namespace)
+    far = {name: got for name, got in seen.items() if got and places[name] != NODE}
+    need(not far, f"connections stay on {NODE}", seen)
 
 
 def _named(cluster: Cluster, namespace: str) -> None:
@@ -121,14 +131,9 @@ def _named(cluster: Cluster, namespace: str) -> None:
 
 
 def _one_is_not_ready(cluster: Cluster, namespace: str) -> None:
-    pause = threading.Event()
-    for _ in range(40):
-        slices = cluster.get("endpointslices", "-n", namespace)["items"]
-        ready = sorted(endpoint["conditions"]["ready"] for one in slices for endpoint in one["endpoints"] or ())
-        if ready == [False, True, True]:
-            return
-        pause.wait(0.5)
-    raise NotArranged(f"one of three endpoints is not ready, yet the API says {ready}")
+    slices = cluster.get("endpointslices", "-n", namespace)["items"]
+    ready = sorted(endpoint["conditions"]["ready"] for one in slices for endpoint in one["endpoints"] or ())
+    need(ready == [False, True, True], "one of three endpoints is not ready", ready)
 
 
 def _never_ready(name: str) -> Object:
