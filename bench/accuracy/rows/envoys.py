@@ -15,7 +15,7 @@ from tests.kernel.proxy import PROXY
 Configure = Callable[[Cluster], Envoy]
 
 SOME_S = 0.02
-"""An age at which connections end several times while a hundred requests are made."""
+"""An age at which connections end several times while a hundred requests are made at 500 a second."""
 
 
 def proxied(configure: Configure) -> Arrange:
@@ -88,7 +88,8 @@ def _rows() -> Iterator[Arrangement]:
         likewise = ("proxy-policy",) if n == 3 else ()
         yield _row("http, kept connections to the Service", n, "proxy-keepalive", *likewise, stand=few)
     for n in (3, 10):
-        aged = partial(up, n, arrange=proxied(to_pods(max_connection_duration_s=SOME_S)), check=checks.ages)
+        short = proxied(to_pods(max_connection_duration_s=SOME_S))
+        aged = partial(up, n, arrange=short, check=checks.ages, options=("--rate", "500"))
         yield _row("http, max_connection_duration", n, "per-request-balancing", also=("server-lifetime",), stand=aged)
         counted = partial(up, n, arrange=proxied(to_pods(max_requests_per_connection=20)), check=checks.lives(20))
         yield _row("http, max_requests_per_connection", n, "per-request-balancing", also=("server-lifetime",), stand=counted)
