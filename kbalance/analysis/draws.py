@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 
+from kbalance.analysis.planning import REACH_DRAWS
 from kbalance.analysis.statistics import (
     MISSED_EARLY,
     DrawTest,
@@ -156,7 +157,7 @@ class Draws:
     def _enough(self) -> int:
         """Connections by which the question is settled either way; worked out when somebody asks."""
         if self._known_enough is None:
-            self._known_enough = draws_to_tell(self.among, self._tolerance, self._alpha)
+            self._known_enough = draws_to_tell(self.among, self._tolerance, self._alpha) or REACH_DRAWS
         return self._known_enough
 
     @property

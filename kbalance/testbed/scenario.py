@@ -206,6 +206,18 @@ _LIST = (
         front=Front.L7,
     ),
     Scenario(
+        name="proxy-keepalive",
+        title="A proxy at the Service address goes on using the connections that it once opened to the Service behind it.",
+        expected_cause="proxy-keepalive",
+        front=Front.L7_TO_SERVICE,
+    ),
+    Scenario(
+        name="not-ready",
+        title="One pod of four is not ready: the other three carry its load.",
+        expected_cause="not-ready",
+        pods=(PodSpec(), PodSpec(), PodSpec(), PodSpec(ready=False)),
+    ),
+    Scenario(
         name="scale-out",
         title="Three pods become six once the pool is full: held connections never reach the new ones.",
         expected_cause="invalid-measurement",

@@ -192,6 +192,7 @@ SCENARIOS: dict[str, tuple[Scenario, ...]] = {
         ("one after the other, signs", lambda: case(sticky(), proxy_signs=SIGNS), LIKELY),
         ("one after the other, no signs", lambda: case(sticky()), None),
         ("always one, also at once", lambda: case(fresh((304, 0, 0)), at_once=("web-0",) * 4), None),
+        ("in a row one, at a time several", lambda: case(single(), mixed(9, 6, 5), fresh((52, 40, 40))), CERTAIN),
         ("always one, signs", lambda: case(fresh((304, 0, 0)), proxy_signs=SIGNS), POSSIBLE),
         ("two of three, signs", lambda: case(fresh((150, 154, 0)), direct(), proxy_signs=SIGNS), LIKELY),
         ("two of three, the third fails", lambda: case(fresh((150, 154, 0)), direct(failing=["web-2"]), proxy_signs=SIGNS), None),

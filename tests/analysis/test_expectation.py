@@ -87,6 +87,15 @@ def test_a_fair_draw_among_those_expected_is_random_and_the_others_are_idle() ->
     assert report.expected_busiest == pytest.approx(1.5 * 1.06, abs=0.05)
 
 
+def test_one_endpoint_alone_that_is_expected_is_met_a_few_times_before_that_is_believed() -> None:
+    folded = fold([connection(OURS[0])] * 19, profile_plan(Profile.SHORT_LIVED), (*OURS, "web-2"), among=OURS[:1])
+    before = folded.certain
+
+    folded.add(connection(OURS[0]))
+
+    assert (before, folded.certain) == (False, True)
+
+
 def test_one_connection_that_goes_elsewhere_makes_it_a_draw_among_all() -> None:
     folded = fold([connection(OURS[0])] * 5, profile_plan(Profile.SHORT_LIVED), (*OURS, "web-2"), among=OURS[:1])
     before = folded.settle(Stop.DONE, 1.0)

@@ -93,7 +93,7 @@ def fairly_drawn(case: Case) -> str | None:
     low = min((e.chance_low for e in fresh.endpoints if e.expected_share and e.chance_low is not None), default=None)
     high = max((e.chance_high for e in fresh.endpoints if e.expected_share and e.chance_high is not None), default=None)
     between = "" if low is None or high is None else f", each endpoint's chance is between {percent(low)} and {percent(high)}"
-    coverage = f" (all of them with {fresh.evidence.coverage:.0%})" if between and fresh.evidence.coverage else ""
+    coverage = f" ({percent(fresh.evidence.coverage)} sure of all)" if between and fresh.evidence.coverage else ""
     return f"{fresh.evidence.connections} fresh connections fit a fair draw{between}{coverage}."
 
 
@@ -111,8 +111,8 @@ def in_turn(case: Case) -> str | None:
     pooled = case.pooled
     if pooled is None or not held(pooled) or pool_order(case) is not None:
         return None
-    spread = f"{pooled.connections.requests_min} to {pooled.connections.requests_max}"
-    return f"Pooled connections carried {spread} requests each."
+    least, most = pooled.connections.requests_min, pooled.connections.requests_max
+    return f"Pooled connections carried {most if least == most else f'{least} to {most}'} requests each."
 
 
 def not_http2(case: Case) -> str | None:

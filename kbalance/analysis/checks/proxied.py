@@ -1,7 +1,9 @@
 """What a proxy on the way makes of requests and connections."""
 
+from collections.abc import Iterator
+
 from kbalance.analysis.case import Case, Conclusion, choosing, met
-from kbalance.analysis.statistics import draws_to_miss, e_value
+from kbalance.analysis.statistics import draws_to_fix, draws_to_miss, e_value
 from kbalance.analysis.wording import count, listed, odds, percent, times
 from kbalance.model.report import ProfileReport
 from kbalance.model.words import Confidence, Placement, Spread
@@ -41,33 +43,30 @@ def proxy_keepalive(case: Case) -> Conclusion | None:
     sure = _sure_of_keepalive(case, fresh)
     if sure is None:
         return None
-    reached, apart = sorted(met(fresh)), _answered_at_once(case)
-    sticking = fresh.evidence.sticking or 0.0
-    drawn = f"{fresh.evidence.connections} fresh connections"
+    reached, drawn = sorted(met(fresh)), f"{fresh.evidence.connections} fresh connections"
     return Conclusion(
         confidence=sure,
         summary=f"A proxy on the way keeps its own connections: {drawn} met "
         f"{'only ' if len(reached) < case.n else 'mostly the same of '}{listed(reached)}.",
         evidence=(
             f"short-lived: {drawn} reached {len(reached)} of {case.n} endpoints; {odds(fresh.evidence.e_value)}.",
-            *(
-                (f"Requests at the same time met {apart} endpoints, so the client's address does not decide.",)
-                if apart > 1
-                else ()
-            ),
-            *(
-                (f"A connection met the endpoint of the one before {sticking:.0f} standard deviations too often.",)
-                if sticking >= STICKING
-                else ()
-            ),
-            *(
-                ("A proxy that goes by a hash of the client's address would show the same; its configuration tells.",)
-                if sure is Confidence.POSSIBLE
-                else ()
-            ),
+            *_traces(case, fresh, sure),
             *_signs(case),
         ),
     )
+
+
+def _traces(case: Case, fresh: ProfileReport, sure: Confidence) -> Iterator[str]:
+    """What kept connections leave in the answers."""
+    apart, in_a_row, sticking = _answered_at_once(case), _in_a_row(case), fresh.evidence.sticking or 0.0
+    if in_a_row:
+        yield f"single: {in_a_row} requests one after the other all met one endpoint, and several at a time did not."
+    if apart > 1:
+        yield f"Requests at the same time met {apart} endpoints, so the client's address does not decide."
+    if sticking >= STICKING:
+        yield f"A connection met the endpoint of the one before {sticking:.0f} standard deviations too often."
+    if sure is Confidence.POSSIBLE:
+        yield "A proxy that goes by a hash of the client's address would show the same; its configuration tells."
 
 
 def _sure_of_keepalive(case: Case, fresh: ProfileReport) -> Confidence | None:
@@ -76,6 +75,8 @@ def _sure_of_keepalive(case: Case, fresh: ProfileReport) -> Confidence | None:
     apart = _answered_at_once(case) > 1
     if fixed and apart:
         return Confidence.CERTAIN if case.proxied else Confidence.LIKELY
+    if _in_a_row(case):
+        return Confidence.CERTAIN
     if (fresh.evidence.sticking or 0.0) >= STICKING and (case.proxied or apart):
         return Confidence.LIKELY
     if not case.proxied:
@@ -85,6 +86,17 @@ def _sure_of_keepalive(case: Case, fresh: ProfileReport) -> Confidence | None:
     left_out = {e.name for e in fresh.endpoints} - set().union(*(met(p) for p in case.through)) - case.dead
     enough = fresh.evidence.connections >= draws_to_miss(case.n)
     return Confidence.LIKELY if left_out and enough else None
+
+
+def _in_a_row(case: Case) -> int:
+    """Requests one after the other that all met one endpoint, though others at the same time spread over kept connections; or 0.
+
+    Any way of choosing among endpoints would spread the ones as well; a hash of the address neither.
+    """
+    single = case.single
+    if single is None or single.several or single.spread is not Spread.PINNED or single.requests.answered < draws_to_fix():
+        return 0
+    return single.requests.answered if any(p.several for p in case.through) else 0
 
 
 def _keeps_connections(case: Case) -> bool:
