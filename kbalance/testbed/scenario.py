@@ -207,7 +207,7 @@ _LIST = (
     ),
     Scenario(
         name="proxy-keepalive",
-        title="A proxy at the Service address goes on using the connections that it once opened to the Service behind it.",
+        title="A proxy at the Service address keeps its own connections to the Service behind it.",
         expected_cause="proxy-keepalive",
         front=Front.L7_TO_SERVICE,
     ),
