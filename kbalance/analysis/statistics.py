@@ -30,10 +30,10 @@ SELDOM = 0.1
 MISTAKEN = 0.01
 """Chance of taking seldom for never, and mostly for always."""
 
-MISSED = 0.05
+MISSED = 0.02
 """Chance of missing an endpoint of double weight that a run accepts."""
 
-MISSED_EARLY, MISSED_AT_END = 0.03, 0.02
+MISSED_EARLY, MISSED_AT_END = 0.01, 0.01
 """Its parts: of stopping early for evenness though an endpoint has double weight, and of the plan's end finding no bias. More for
 the early stop makes a fair run hardly shorter, and moves the plan's end away."""
 
@@ -242,7 +242,7 @@ def draws_to_tell(n: int, tolerance: float, alpha: float) -> int:
     """Connections after which a fair draw among n endpoints can be told from an unfair one; 0 for fewer than two endpoints.
 
     With so many, a fair chooser's busiest endpoint is above the tolerance with probability below alpha / 10, which leaves nearly
-    all of alpha to the e-value, and an endpoint of double weight escapes the e-value at 1/alpha with probability below 2 %. Both
+    all of alpha to the e-value, and an endpoint of double weight escapes the e-value at 1/alpha with probability below 1 %. Both
     are bounds (Boole's inequality over endpoints; the doubled part of the mixture alone, at the last look alone): the true rates
     are lower.
     """

@@ -22,10 +22,10 @@ def test_a_default_run_on_three_pods() -> None:
     assert [(p.profile, p.requests, p.slots, p.concurrency, p.enough_connections) for p in planned.profiles] == [
         (Profile.SINGLE, 100, 1, 1, 0),
         (Profile.POOLED, 200, 10, 4, 0),
-        (Profile.SHORT_LIVED, 372, 4, 4, 354),
+        (Profile.SHORT_LIVED, 420, 4, 4, 400),
         (Profile.PER_ENDPOINT, 60, 3, 3, 0),
     ]
-    assert [planned_connections(p) for p in planned.profiles] == [1, 10, 372, 3]
+    assert [planned_connections(p) for p in planned.profiles] == [1, 10, 420, 3]
     assert (planned.timeout_s, planned.deadline_s, planned.max_connections, planned.seed) == (5.0, 120.0, 500, 0)
 
 
@@ -39,13 +39,13 @@ def test_the_default_plan_fits_its_own_cap(n: int) -> None:
 def test_short_lived_gives_way_where_all_it_wants_would_not_fit() -> None:
     planned = of(Profile.SHORT_LIVED, facts(pods(20)))
 
-    assert (planned.requests, planned.enough_connections) == (500 - 1 - 10 - 20, 1461)
+    assert (planned.requests, planned.enough_connections) == (500 - 1 - 10 - 20, 1645)
 
 
 def test_a_raised_cap_makes_room_for_the_answer() -> None:
     planned = of(Profile.SHORT_LIVED, facts(pods(20)), Options(max_connections=5000))
 
-    assert planned.requests > planned.enough_connections == 1461
+    assert planned.requests > planned.enough_connections == 1645
 
 
 def test_more_connections_than_the_cap_are_refused_with_the_flag_and_the_numbers() -> None:
@@ -68,7 +68,7 @@ def test_per_endpoint_is_left_out_where_no_address_is_known() -> None:
     planned = traffic_plan(unknown)
 
     assert [p.profile for p in planned.profiles] == [Profile.SINGLE, Profile.POOLED, Profile.SHORT_LIVED]
-    assert (planned.profiles[2].enough_connections, planned.profiles[2].requests) == (0, 479)
+    assert (planned.profiles[2].enough_connections, planned.profiles[2].requests) == (0, 489)
 
 
 def test_only_ready_endpoints_with_an_address_are_asked_directly() -> None:
@@ -94,20 +94,20 @@ def test_direct_requests_are_bounded(n: int, requests: int) -> None:
 def test_several_requests_per_connection_make_as_many_connections() -> None:
     planned = of(Profile.SHORT_LIVED, options=Options(lifetime=Lifetime(requests=5)))
 
-    assert (planned.requests, planned_connections(planned)) == (1859, 372)
+    assert (planned.requests, planned_connections(planned)) == (2100, 420)
 
 
 def test_lifetime_by_age_is_planned_from_the_rate() -> None:
     """200 requests per second on 4 connections that live 0.5 s: 25 requests each."""
     planned = of(Profile.SHORT_LIVED, options=Options(lifetime=Lifetime(age_s=0.5)))
 
-    assert (planned.requests, planned_connections(planned)) == (9293, 372)
+    assert (planned.requests, planned_connections(planned)) == (10500, 420)
 
 
 def test_the_shorter_of_two_lifetimes_counts() -> None:
     options = Options(lifetime=Lifetime(requests=5, age_s=0.5))
 
-    assert of(Profile.SHORT_LIVED, options=options).requests == 1859
+    assert of(Profile.SHORT_LIVED, options=options).requests == 2100
 
 
 def test_jitter_counts_as_its_shortest_against_the_cap() -> None:
