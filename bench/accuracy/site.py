@@ -82,7 +82,7 @@ def stand(
         else:
             known = tell(told(site.cluster.address, site.cluster.pods))
             words = [f"svc/{SERVICE}/hostname", *stack.enter_context(api(site.cluster.ns, known)).arguments]
-        yield lambda seed: report(site.cluster, [*words, *options, "--rate", "0", "--seed", str(seed)])
+        yield lambda seed: report(site.cluster, [*words, "--rate", "0", *options, "--seed", str(seed)])
 
 
 def report(site: Cluster, arguments: Sequence[str]) -> Any:

@@ -228,6 +228,7 @@ SCENARIOS: dict[str, tuple[Scenario, ...]] = {
     ),
     "balancer-biased": (
         ("a proxy does it", lambda: case(fresh((202, 51, 51)), proxy_signs=SIGNS), None),
+        ("one missing and one dead, the rest fair", lambda: _one_missing_one_dead(100), None),
         ("it avoids a slow one", lambda: case(fresh((140, 144, 20)), direct(ms={"web-2": 51.0})), None),
         ("another one is slow", lambda: case(fresh((140, 144, 20)), direct(ms={"web-0": 51.0})), CERTAIN),
     ),
@@ -236,6 +237,8 @@ SCENARIOS: dict[str, tuple[Scenario, ...]] = {
         ("one of two, or a hash", lambda: case(fresh((60, 0), PODS[:2]), facts=facts(PODS[:2])), POSSIBLE),
         ("one of two, met at once", lambda: case(fresh((60, 0), PODS[:2]), facts=facts(PODS[:2]), at_once=PODS[:2]), None),
         ("a proxy does it", lambda: case(fresh((150, 154, 0)), direct(), proxy_signs=SIGNS), None),
+        ("and another one fails", lambda: _one_missing_one_dead(100), CERTAIN),
+        ("another one fails, and few connections say so", lambda: _one_missing_one_dead(20), None),
     ),
     "endpoint-failing": (
         ("it left during the run", lambda: case(fresh(), direct(failing=["web-2"]), facts_after=facts(pods(2))), None),
@@ -259,6 +262,12 @@ SAME_NODE: Facts = api(
     *(endpoint(f"web-{i}", node=n, zone="zone-a", hints=("zone-a", n)) for i, n in enumerate(("node-a", "node-a", "node-b")))
 )
 """As PreferSameNode has it where all nodes are in one zone."""
+
+
+def _one_missing_one_dead(each: int) -> Case:
+    """Of four, one refuses, and one is never chosen; a fair draw would have refused as many."""
+    four = pods(4)
+    return case(fresh((each, each, 0, 0), four, failed=each), direct(four, failing=["web-2"]), facts=facts(four))
 
 
 def _hinted_and_local() -> list[EndpointFacts]:

@@ -42,9 +42,9 @@ def balancer_biased(case: Case) -> Conclusion | None:
         return None
     if proxy_keepalive(case) is not None or proxy_policy(case) is not None:
         return None
-    missing = missing_names(case)
-    loads = [e for e in fresh.endpoints if e.name not in missing and (e.expected_share or 0.0) > 0]
-    if len(loads) < 2 or not _noticeable(loads, case.tolerance) or not _unfair_without(case, loads, missing):
+    explained = {*missing_names(case), *case.dead}
+    loads = [e for e in fresh.endpoints if e.name not in explained and (e.expected_share or 0.0) > 0]
+    if len(loads) < 2 or not _noticeable(loads, case.tolerance) or not _unfair_without(case, loads, explained):
         return None
     if avoided(case):
         # A balancer by least connections does what it is there for; the endpoint that is slow is the cause.
@@ -63,9 +63,9 @@ def balancer_biased(case: Case) -> Conclusion | None:
     )
 
 
-def _unfair_without(case: Case, loads: list[EndpointLoad], missing: tuple[str, ...]) -> bool:
-    """Whether those that get any are unequal too; what is missing has a rule of its own."""
-    return not missing or e_value([e.connections for e in loads]) >= 1 / case.alpha
+def _unfair_without(case: Case, loads: list[EndpointLoad], explained: set[str]) -> bool:
+    """Whether the others are unequal too; what is never chosen or fails has a rule of its own."""
+    return not explained or e_value([e.connections for e in loads]) >= 1 / case.alpha
 
 
 def _grouped(case: Case, loads: list[EndpointLoad]) -> tuple[str, ...]:

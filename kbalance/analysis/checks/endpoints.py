@@ -217,9 +217,23 @@ def missing_names(case: Case) -> tuple[str, ...]:
     among = [e for e in fresh.endpoints if e.expected_share]
     fixed = fresh.placement is Placement.FIXED
     needed = draws_to_fix() if fixed and len(among) > 2 else draws_to_miss(len(among))
-    if not (fixed or fresh.placement is Placement.BIASED) or fresh.evidence.connections < needed:
+    if not (fixed or _unfair(case, fresh, among)) or fresh.evidence.connections < needed:
         return ()
     return tuple(e.name for e in among if not e.connections and e.name not in {*case.dead, *case.at_once})
+
+
+def _unfair(case: Case, fresh: ProfileReport, among: list[EndpointLoad]) -> bool:
+    """Whether the draw was shown to be unfair.
+
+    Connections that failed may have gone to whoever has fewest, and hide it then. Where endpoints fail directly, they went there.
+    """
+    if fresh.placement is Placement.BIASED:
+        return True
+    failing = [e.name for e in among if e.name in case.dead]
+    if not failing or fresh.placement is not Placement.UNKNOWN:
+        return False
+    each = fresh.connections.failed // len(failing)
+    return e_value([e.connections + (each if e.name in failing else 0) for e in among]) >= 1 / case.alpha
 
 
 def _failing_unseen(case: Case) -> Conclusion | None:
