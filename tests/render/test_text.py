@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from kbalance.model.report import Artifact, ProfileReport, Recommendation, Report
+from kbalance.model.report import Artifact, ProfileReport, Recommendation, Report, RuledOut
 from kbalance.model.words import OutputFormat, Placement, Profile
 from kbalance.render import Style, render
 from kbalance.render.names import numbered, shortened
@@ -242,3 +242,18 @@ def test_a_limit_that_the_advised_value_does_not_reach_is_not_its_effect(classic
     lines = _lines(replace(classic, recommendations=(advised,)))
 
     assert "  1. Give connections a shorter life, with jitter: predicted 1.39x instead of 3.00x (measured at its" in lines
+
+
+def test_what_was_ruled_out_stands_once_for_each_reason(classic: Report) -> None:
+    ruled_out = (
+        RuledOut(cause="session-affinity", because="sessionAffinity is None."),
+        RuledOut(cause="proxy-policy", because="300 requests on 11 connections, each answered by one endpoint alone."),
+        RuledOut(cause="per-request-balancing", because="300 requests on 11 connections, each answered by one endpoint alone."),
+    )
+
+    lines = _lines(replace(classic, diagnosis=replace(classic.diagnosis, ruled_out=ruled_out)))
+
+    at = lines.index("Ruled out")
+    assert lines[at + 1] == "  - session-affinity: sessionAffinity is None."
+    assert lines[at + 2].startswith("  - proxy-policy, per-request-balancing: 300 requests on 11 connections")
+    assert "Ruled out" not in _lines(classic)

@@ -7,7 +7,7 @@ from kbalance.analysis.checks.proxied import proxy_keepalive, proxy_policy
 from kbalance.analysis.checks.settings import busiest
 from kbalance.analysis.statistics import e_value
 from kbalance.analysis.wording import count, listed, odds, percent, times
-from kbalance.model.report import EndpointLoad
+from kbalance.model.report import EndpointLoad, ProfileReport
 from kbalance.model.words import Confidence, Placement
 
 
@@ -57,6 +57,7 @@ def balancer_biased(case: Case) -> Conclusion | None:
         evidence=(
             f"{fresh.evidence.connections} fresh connections: {odds(fresh.evidence.e_value)}.",
             f"{_shares(loads)}; fair would be {percent(1 / len(loads))} each.",
+            *(_bounds(load, fresh) for load in dict.fromkeys((top, bottom)) if load.chance_low is not None),
             *_grouped(case, loads),
             *settings(case.facts),
         ),
@@ -97,6 +98,12 @@ def _noticeable(loads: list[EndpointLoad], tolerance: float) -> bool:
 def _ratio(load: EndpointLoad, loads: list[EndpointLoad]) -> float:
     """Connections over the fair share."""
     return load.connections * len(loads) / max(1, sum(e.connections for e in loads))
+
+
+def _bounds(load: EndpointLoad, fresh: ProfileReport) -> str:
+    """Between what the chance of being chosen lies."""
+    low, high, sure = (percent(share or 0.0) for share in (load.chance_low, load.chance_high, fresh.evidence.coverage))
+    return f"{load.name}'s chance of a connection is between {low} and {high} ({sure} sure of all)."
 
 
 def _shares(loads: list[EndpointLoad]) -> str:

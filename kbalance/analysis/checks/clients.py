@@ -154,7 +154,9 @@ def _fresh_evidence(case: Case) -> tuple[str, ...]:
 
 def _missed(fresh: ProfileReport) -> str:
     """What else may be true, and what would exclude it."""
+    if fresh.placement is Placement.BIASED:
+        return ""
     if fresh.evidence.enough:
         return ", and none has double the weight of the others or a quarter"
-    more = f"; {fresh.evidence.more} more would settle it" if fresh.evidence.more else ""
+    more = f"; {fresh.evidence.more} more settle it at the latest" if fresh.evidence.more else ""
     return f", too few to exclude a mild bias{more}"

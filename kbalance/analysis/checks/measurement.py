@@ -201,8 +201,8 @@ def _lacking(case: Case) -> list[str]:
         more = fresh.evidence.more or 0
         needed = fresh.evidence.connections + more
         reasons.append(
-            f"{fresh.evidence.connections} fresh connections are too few for {case.n} endpoints; {more} more would settle it "
-            f"(--requests {needed} --max-connections {needed + 100})."
+            f"{fresh.evidence.connections} fresh connections are too few for {case.n} endpoints; {more} more settle it at the "
+            f"latest (--requests {needed} --max-connections {needed + 100})."
         )
     if fresh is not None and fresh.placement in (Placement.FIXED, Placement.BIASED) and unexplained(case):
         reasons.append(f"Fresh connections are unequal, which {listed(unexplained(case))} may explain.")
