@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from kbalance.analysis.statistics import expected_busiest
+from kbalance.analysis.samplesize import expected_busiest
 from kbalance.model.past import PastEndpoint, PastProfile, PastReport, PastTarget
 from kbalance.model.report import Latency
 

@@ -11,7 +11,7 @@ from bench.accuracy.saved import Result
 from bench.accuracy.simulated import CONSISTENT_WITH_FAIR, Simulated
 from bench.accuracy.trial import Mark, Trial
 from kbalance.analysis.planning import alpha_share
-from kbalance.analysis.statistics import MISSED
+from kbalance.analysis.samplesize import MISSED
 from kbalance.model.plan import Options
 from kbalance.model.words import Profile
 

@@ -14,7 +14,7 @@ from dataclasses import replace
 from kbalance.analysis import comparability
 from kbalance.analysis.pairing import Draws, draws_of, matched, pairs, per_request, through, widened
 from kbalance.analysis.questions import LEAST_CHANGE, answered, questions
-from kbalance.analysis.statistics import expected_busiest
+from kbalance.analysis.samplesize import expected_busiest
 from kbalance.analysis.two_samples import bounds
 from kbalance.analysis.wording import count, listed, millis, percent, times
 from kbalance.model.comparison import Comparison, EndpointChange, Item, ProfileChange, Side, Source

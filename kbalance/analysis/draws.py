@@ -4,14 +4,12 @@ import math
 from collections.abc import Sequence
 
 from kbalance.analysis.planning import REACH_DRAWS
+from kbalance.analysis.samplesize import draws_to_fix, draws_to_miss, draws_to_tell
 from kbalance.analysis.statistics import (
     MISSED_EARLY,
     DrawTest,
     TurnTest,
     chance_bounds,
-    draws_to_fix,
-    draws_to_miss,
-    draws_to_tell,
     e_value,
     filled,
     finite,

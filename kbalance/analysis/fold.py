@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from kbalance.analysis.draws import Draws
 from kbalance.analysis.planning import planned_connections
-from kbalance.analysis.statistics import expected_busiest
+from kbalance.analysis.samplesize import expected_busiest
 from kbalance.model.histogram import Histogram, bucket, quantile_us, upper_us
 from kbalance.model.observation import Answers, ConnectionObservation
 from kbalance.model.plan import ProfilePlan

@@ -8,7 +8,7 @@ window W. The shorter T, the more draws are in that average, and the more handsh
 import math
 from dataclasses import dataclass
 
-from kbalance.analysis.statistics import expected_busiest
+from kbalance.analysis.samplesize import expected_busiest
 
 LIFETIMES_S = (30.0, 60.0, 120.0, 300.0, 600.0, 900.0, 1800.0, 3600.0)
 """What people write into settings, shortest first."""

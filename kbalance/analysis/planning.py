@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-from kbalance.analysis.statistics import draws_to_tell
+from kbalance.analysis.samplesize import draws_to_tell
 from kbalance.errors import TargetError
 from kbalance.model.plan import Lifetime, Options, ProfilePlan, RequestSpec, TrafficPlan
 from kbalance.model.target import Address, EndpointFacts, Facts, Target

@@ -7,6 +7,9 @@ from pathlib import Path
 ROOMS = ("model", "wire", "balancing", "traffic", "analysis", "vantage")
 """What the agent imports; command line, reports and the Kubernetes API stay at home."""
 
+LEFT_OUT = ("analysis/advice", "analysis/artifacts", "analysis/checks")
+"""Folders of these rooms for whoever draws the conclusions, which is not the agent."""
+
 _MAIN = """\
 import sys
 if sys.version_info < (3, 11):
@@ -21,7 +24,9 @@ main(sys.argv[1], sys.argv[2])
 def bundle() -> bytes:
     """The agent as a compressed zip archive that ``python3 FILE FOLDER SECRETS`` runs; the same bytes from the same sources."""
     package = Path(__file__).parent.parent
-    sources = [package / "__init__.py", package / "errors.py", *(p for room in ROOMS for p in (package / room).rglob("*.py"))]
+    rooms = (p for room in ROOMS for p in (package / room).rglob("*.py"))
+    carried = (p for p in rooms if not p.relative_to(package).as_posix().startswith(LEFT_OUT))
+    sources = [package / "__init__.py", package / "errors.py", *carried]
     held = io.BytesIO()
     with zipfile.ZipFile(held, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
         _add(archive, "__main__.py", _MAIN.encode())

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kbalance.analysis.draws import Draws
-from kbalance.analysis.statistics import draws_to_tell
+from kbalance.analysis.samplesize import draws_to_tell
 from kbalance.model.report import Evidence
 from kbalance.model.words import Placement
 from tests.builders import ALPHA, PODS, pods

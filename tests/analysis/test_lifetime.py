@@ -14,7 +14,7 @@ from kbalance.analysis.lifetime import (
     effective_draws,
     shortest,
 )
-from kbalance.analysis.statistics import expected_busiest
+from kbalance.analysis.samplesize import expected_busiest
 
 QUARTER_S = 900.0
 

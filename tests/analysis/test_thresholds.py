@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kbalance.analysis.planning import alpha_share
-from kbalance.analysis.statistics import draws_to_tell
+from kbalance.analysis.samplesize import draws_to_tell
 from kbalance.analysis.thresholds import PROFILE_METRICS, RUN_METRICS, check_facts, check_profiles, judged, parse
 from kbalance.errors import TargetError
 from kbalance.model.plan import Limit, Options

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from kbalance.analysis.advice.shape import all_keep, averages_out, draws_fairly, each_keeps, held_words, verb
 from kbalance.analysis.case import Case, spreading_fresh
-from kbalance.analysis.statistics import expected_busiest, expected_idle
+from kbalance.analysis.samplesize import expected_busiest, expected_idle
 from kbalance.analysis.wording import times
 from kbalance.model.report import Diagnosis, Forecast, Recommendation
 

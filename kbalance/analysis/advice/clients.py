@@ -4,7 +4,7 @@ from statistics import median
 
 from kbalance.analysis.advice.shape import all_keep, is_grpc, kept, measured
 from kbalance.analysis.case import Case
-from kbalance.analysis.statistics import expected_busiest
+from kbalance.analysis.samplesize import expected_busiest
 from kbalance.analysis.wording import count, millis, times
 from kbalance.model.report import Recommendation
 from kbalance.model.words import PoolPolicy

@@ -3,7 +3,7 @@
 from kbalance.analysis.advice.shape import all_keep, averages_out, held_words, is_grpc, measured, verb
 from kbalance.analysis.case import Case
 from kbalance.analysis.lifetime import HANDSHAKE_SHARE, JITTER, LIFETIMES_S, Renewal, advise
-from kbalance.analysis.statistics import expected_busiest
+from kbalance.analysis.samplesize import expected_busiest
 from kbalance.analysis.wording import count, duration, percent, times
 from kbalance.model.report import Recommendation
 

@@ -3,7 +3,7 @@
 from collections import Counter
 
 from kbalance.analysis.case import Case
-from kbalance.analysis.statistics import expected_busiest
+from kbalance.analysis.samplesize import expected_busiest
 from kbalance.analysis.wording import count, listed, percent, times
 from kbalance.model.report import Recommendation
 

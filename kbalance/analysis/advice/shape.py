@@ -2,7 +2,7 @@
 
 from kbalance.analysis.case import Case
 from kbalance.analysis.checks.clients import CROWDED, CROWDED_REQUESTS
-from kbalance.analysis.statistics import chance_above, expected_busiest
+from kbalance.analysis.samplesize import chance_above, expected_busiest
 from kbalance.analysis.wording import count, times
 from kbalance.model.report import ProfileReport
 from kbalance.model.words import Placement, Spread

@@ -1,7 +1,7 @@
 """What clients that hold connections make of a path that shares out fresh ones fairly."""
 
 from kbalance.analysis.case import Case, Conclusion, fair_fresh, held, settings, spreading_fresh, static_explanations
-from kbalance.analysis.statistics import expected_busiest
+from kbalance.analysis.samplesize import expected_busiest
 from kbalance.analysis.wording import count, odds, times
 from kbalance.model.report import ProfileReport
 from kbalance.model.target import ServiceFacts

@@ -4,7 +4,8 @@ import math
 
 from kbalance.analysis.case import Case, Conclusion, came_back, failed_share, unexplained
 from kbalance.analysis.changes import standing
-from kbalance.analysis.statistics import SELDOM, draws_to_fix, draws_to_miss, e_value
+from kbalance.analysis.samplesize import SELDOM, draws_to_fix, draws_to_miss
+from kbalance.analysis.statistics import e_value
 from kbalance.analysis.wording import count, failure_kinds, failures_of, listed, millis, percent
 from kbalance.model.report import EndpointLoad, ProfileReport
 from kbalance.model.words import Confidence, FactsSource, Placement, Spread

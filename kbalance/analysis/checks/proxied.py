@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 
 from kbalance.analysis.case import Case, Conclusion, choosing, met
-from kbalance.analysis.statistics import draws_to_fix, draws_to_miss, e_value
+from kbalance.analysis.samplesize import draws_to_fix, draws_to_miss
+from kbalance.analysis.statistics import e_value
 from kbalance.analysis.wording import count, listed, odds, percent, times
 from kbalance.model.report import ProfileReport
 from kbalance.model.words import Confidence, Placement, Spread
