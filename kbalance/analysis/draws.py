@@ -96,9 +96,7 @@ class Draws:
         """Whether more connections would not change the answer."""
         if self._peak >= -math.log(self._alpha):
             return self._shape_is_clear
-        counts = self._tested.counts
-        looks_even = max(counts) * len(counts) <= self._tolerance * sum(counts) if counts else False
-        return (self._even and looks_even) or self._tested.draws >= self._enough
+        return (self._even and self._looks_even) or self._tested.draws >= self._enough
 
     def expected_share(self, name: str) -> float:
         """Of the connections, by the null."""
@@ -157,6 +155,12 @@ class Draws:
         if self._known_enough is None:
             self._known_enough = draws_to_tell(self.among, self._tolerance, self._alpha) or REACH_DRAWS
         return self._known_enough
+
+    @property
+    def _looks_even(self) -> bool:
+        """Whether the run's own connections lie within the tolerance."""
+        counts = self._tested.counts
+        return max(counts) * len(counts) <= self._tolerance * sum(counts)
 
     @property
     def _shape_is_clear(self) -> bool:
