@@ -234,7 +234,8 @@ def _unfair(case: Case, fresh: ProfileReport, among: list[EndpointLoad]) -> bool
     if not failing or fresh.placement is not Placement.UNKNOWN:
         return False
     each = fresh.connections.failed // len(failing)
-    return e_value([e.connections + (each if e.name in failing else 0) for e in among]) >= 1 / case.alpha
+    evidence = e_value([e.connections + (each if e.name in failing else 0) for e in among])
+    return evidence >= 1 / (fresh.evidence.alpha or case.alpha)
 
 
 def _failing_unseen(case: Case) -> Conclusion | None:

@@ -111,7 +111,9 @@ def proxy_policy(case: Case) -> Conclusion | None:
     if not case.proxied or case.n < 2 or _keeps_connections(case):
         return None
     report, counts = _policy_counts(case)
-    if report is None or e_value(counts) < 1 / case.alpha or not _noticeable(counts, case.tolerance):
+    if report is None or not _noticeable(counts, case.tolerance):
+        return None
+    if e_value(counts) < 1 / (report.evidence.alpha or case.alpha):
         return None
     names = [e.name for e in report.endpoints]
     total = sum(counts)
