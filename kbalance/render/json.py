@@ -22,11 +22,11 @@ def render(report: Report, style: Style) -> str:
     return json.dumps({"schema": SCHEMA} | _object(report), indent=2, ensure_ascii=True, allow_nan=False) + "\n"
 
 
-def schema() -> dict[str, Any]:
-    """The JSON Schema (draft 2020-12) that every report fulfils."""
+def schema(document: str = "report") -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) that every ``report`` fulfils, or every ``diff``."""
     from importlib.resources import files
 
-    text = files("kbalance.render").joinpath("report-v1.schema.json").read_text(encoding="utf-8")
+    text = files("kbalance.render").joinpath(f"{document}-v1.schema.json").read_text(encoding="utf-8")
     return cast(dict[str, Any], json.loads(text))
 
 

@@ -5,12 +5,15 @@ import re
 from dataclasses import fields, replace
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from kbalance.analysis.comparison import compare
+from kbalance.model import comparison as nouns
 from kbalance.model.comparison import Comparison
-from kbalance.model.words import DiffFormat
+from kbalance.model.words import DiffFormat, Matching, Outcome, Verdict
 from kbalance.render import Style
 from kbalance.render.comparison import SCHEMA, render
+from kbalance.render.json import schema
 from tests.pasts import TARGET, direct, fresh, pods, pooled, profile, report
 
 PLAIN = Style(colour=False, width=100, unicode=True)
@@ -119,3 +122,36 @@ def test_json_is_the_value_under_its_schema(comparison: Comparison) -> None:
     assert document["schema"] == SCHEMA
     assert document["outcome"] == comparison.outcome.value
     assert [i["verdict"] for i in document["items"]] == [i.verdict.value for i in comparison.items]
+
+
+def test_json_fulfils_its_schema(comparison: Comparison) -> None:
+    document = json.loads(render(comparison, DiffFormat.JSON, style=PLAIN))
+
+    Draft202012Validator(schema("diff")).validate(document)
+    assert schema("diff")["properties"]["schema"]["const"] == SCHEMA
+
+
+@pytest.mark.parametrize(
+    ("place", "noun"),
+    [
+        ("source", nouns.Source),
+        ("profile_change", nouns.ProfileChange),
+        ("side", nouns.Side),
+        ("endpoint_change", nouns.EndpointChange),
+        ("item", nouns.Item),
+    ],
+)
+def test_the_schema_knows_every_field(place: str, noun: type) -> None:
+    described = schema("diff")["$defs"][place]
+
+    assert list(described["properties"]) == described["required"] == [field.name for field in fields(noun)]
+
+
+def test_the_schema_knows_every_word() -> None:
+    Draft202012Validator.check_schema(schema("diff"))
+    whole, item = schema("diff")["properties"], schema("diff")["$defs"]["item"]["properties"]
+
+    assert list(whole) == ["schema", *(field.name for field in fields(Comparison))]
+    assert whole["outcome"]["enum"] == list(Outcome)
+    assert whole["matching"]["enum"] == list(Matching)
+    assert item["verdict"]["enum"] == list(Verdict)
