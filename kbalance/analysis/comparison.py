@@ -46,7 +46,9 @@ def compare(before: PastReport, after: PastReport, alpha: float) -> Comparison:
     items = tuple(sorted((*_loads(usable, items), *items), key=_first))
     outcome = _outcome(items) if items else Outcome.NOT_COMPARABLE
     told = obstacles or tuple(_untold(before, after, stopped))
-    gone, new = _causes(before, after), _causes(after, before)
+    same_profiles = {p.profile for p in before.profiles} == {p.profile for p in after.profiles}
+    # What a profile would have shown that one of them did not run is neither gone nor new.
+    gone, new = (_causes(before, after), _causes(after, before)) if same_profiles else ((), ())
     return Comparison(
         outcome=outcome,
         headline=_headline(outcome, items, told, gone, new),

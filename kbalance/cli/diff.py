@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import click
@@ -64,6 +65,8 @@ def diff(before: str, after: str, alpha: float, outputs: tuple[tuple[str, str | 
     from kbalance.render.reading import read
 
     check_outputs(Wanted(outputs))
+    if spoiled := next((file for _, file in outputs if file is not None and _is_one_of(file, (before, after))), None):
+        raise TargetError(f"{spoiled} is one of the reports that are compared; write the answer to another file.")
     if before == after == "-":
         raise TargetError("Only one of the reports can come from standard input; name a file for the other.")
     old, new = (read(_content(name), _called(name)) for name in (before, after))
@@ -71,6 +74,11 @@ def diff(before: str, after: str, alpha: float, outputs: tuple[tuple[str, str | 
     for name, file in outputs or ((DiffFormat.TEXT.value, None),):
         write(render(comparison, DiffFormat(name), style=style_for(file)), file)
     return _CODES[comparison.outcome]
+
+
+def _is_one_of(file: str, names: tuple[str, str]) -> bool:
+    """Whether it is there already, as one of these, by whatever name."""
+    return os.path.exists(file) and any(os.path.exists(name) and os.path.samefile(file, name) for name in names)
 
 
 def _called(name: str) -> str:

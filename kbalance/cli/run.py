@@ -66,7 +66,7 @@ def reported(
     """Makes the report with progress and Ctrl-C, writes it, and gives the exit code."""
     from time import monotonic
 
-    from kbalance.analysis.identity import help_page
+    from kbalance.analysis.identity import contradicts, help_page
     from kbalance.errors import KbalanceError
     from kbalance.render.progress import Progress
 
@@ -82,7 +82,8 @@ def reported(
             progress.clear()
             click.echo(f"kbalance: {error}", err=True)
             return Exit.INTERRUPTED
-    if report.identity.source is None and any(p.unidentified for p in report.profiles):
+    wrong_list = any(map(contradicts, report.identity.rejected))
+    if report.identity.source is None and any(p.unidentified for p in report.profiles) and not wrong_list:
         click.echo(help_page(report.identity.rejected, report.target), err=True)
     if wanted.artifacts is not None:
         _write_artifacts(report, wanted.artifacts)

@@ -22,6 +22,15 @@ _TITLE = {
     Outcome.NO_CHANGE: "NO CHANGE that the evidence shows",
     Outcome.NOT_COMPARABLE: "NOT COMPARABLE",
 }
+
+
+def _title(comparison: Comparison) -> str:
+    """The answer in a word; another verdict on loads that luck may have made leaves it open."""
+    if comparison.outcome is Outcome.NO_CHANGE and (comparison.new or comparison.gone):
+        return "UNCLEAR"
+    return _TITLE[comparison.outcome]
+
+
 _INK = {
     Outcome.BETTER: Ink.GREEN,
     Outcome.WORSE: Ink.RED,
@@ -59,7 +68,7 @@ def _text(comparison: Comparison, style: Style) -> str:
 
 def _head(comparison: Comparison, style: Style) -> list[str]:
     """The answer."""
-    mark = _TITLE[comparison.outcome]
+    mark = _title(comparison)
     first, *rest = wrapped(comparison.headline, style, first=f"{mark}  ", rest="  ")
     return [paint(mark, _INK[comparison.outcome], style) + first[len(mark) :], *rest]
 
@@ -264,7 +273,7 @@ def _markdown(comparison: Comparison, style: Style) -> str:
     comparison = harmless(comparison, Style(colour=False, width=style.width, unicode=True))
     heads = ["profile", "connections", "busiest", "idle", "failed", "placement", "load"]
     rows = [_markdown_row(change, comparison) for change in comparison.profiles]
-    parts = [f"**{_TITLE[comparison.outcome]}**: {_escaped(comparison.headline)}"]
+    parts = [f"**{_title(comparison)}**: {_escaped(comparison.headline)}"]
     if rows:
         parts.append("\n".join(map(_markdown_line, [heads, ["---"] * len(heads), *rows])))
     why = [*map(_capital, comparison.settings), *(f"{i.verdict.value}: {i.summary}" for i in _worth_telling(comparison))]

@@ -17,7 +17,7 @@ from kbalance.model.words import Spread, TargetKind
 from kbalance.render import Style
 from kbalance.render.distribution import factor, verdict
 from kbalance.render.method import vantage
-from kbalance.render.sentences import concluded, effect, leading, named, worst
+from kbalance.render.sentences import concluded, effect, leading, named
 from kbalance.render.sentences import measured as value_of
 from kbalance.render.terminal import counted, harmless
 from kbalance.render.text import render as text
@@ -126,7 +126,7 @@ def _cure(report: Report) -> str:
     if not report.recommendations or first is None or first not in unaccepted(report):
         return ""
     best = report.recommendations[0]
-    return f"\nBest fix: {best.title}{effect(best, worst(report.profiles))}\n  {best.why}"
+    return f"\nBest fix: {best.title}{effect(best, report.profiles)}\n  {best.why}"
 
 
 def _profile(profile: ProfileReport) -> _Case:

@@ -23,7 +23,6 @@ from kbalance.render.sentences import (
     measured,
     others,
     scope,
-    worst,
 )
 from kbalance.render.sentences import verdict as verdict_of
 from kbalance.render.terminal import bar, counted, harmless
@@ -263,12 +262,11 @@ def _fixes(report: Report) -> list[str]:
     """What to change, best first, each with what it did or would do."""
     if not report.recommendations:
         return []
-    without = worst(report.profiles)
     room = MOST_ARTIFACT_CHARACTERS
     lines = []
     for number, one in enumerate(report.recommendations, 1):
         start = f"{number}. "
-        lines += ["", f"{start}**{prose(one.title)}**{effect(one, without)}", *indented(_fix(one), len(start))]
+        lines += ["", f"{start}**{prose(one.title)}**{effect(one, report.profiles)}", *indented(_fix(one), len(start))]
         for artifact in one.artifacts:
             room -= len(artifact.content)
             lines += ["", *indented(_artifact(artifact, shown=room >= 0), len(start))]

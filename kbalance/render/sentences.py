@@ -132,22 +132,28 @@ def concluded(finding: Finding) -> str:
 # --- the cure
 
 
-def worst(profiles: Sequence[ProfileReport]) -> float | None:
-    """What a fix is compared with: the busiest endpoint of the worst profile that goes through the target's address."""
-    return max((p.busiest for p in profiles if p.busiest is not None and p.profile is not Profile.PER_ENDPOINT), default=None)
+def _before(one: Recommendation, profiles: Sequence[ProfileReport]) -> float | None:
+    """What a fix is compared with: the busiest endpoint of the worst profile that goes through the target's address.
+
+    What changes a pool alone is compared with the pool.
+    """
+    loads = {p.profile: p.busiest for p in profiles if p.busiest is not None and p.profile is not Profile.PER_ENDPOINT}
+    if one.id == "round-robin-pool" and Profile.POOLED in loads:
+        return loads[Profile.POOLED]
+    return max(loads.values(), default=None)
 
 
 CLEARLY = 1.05
 """A predicted load over a measured one from which on the difference is not one of digits."""
 
 
-def effect(one: Recommendation, without: float | None) -> str:
+def effect(one: Recommendation, profiles: Sequence[ProfileReport]) -> str:
     """The busiest endpoint with the fix beside without; nothing where that is not known.
 
     What was measured leads, unless the advised value is predicted to do clearly worse: short-lived connections are the limit of a
     shorter lifetime, and no longer one promises as much.
     """
-    measured, predicted = one.measured_busiest, one.predicted_busiest
+    measured, predicted, without = one.measured_busiest, one.predicted_busiest, _before(one, profiles)
     value = measured if measured is not None else predicted
     if value is None:
         return ""

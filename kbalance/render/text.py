@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from itertools import chain
 
-from kbalance.model.report import Artifact, Diagnosis, Recommendation, Report, Threshold
+from kbalance.model.report import Artifact, Diagnosis, ProfileReport, Recommendation, Report, Threshold
 from kbalance.model.words import Severity
 from kbalance.render import Style
 from kbalance.render.distribution import distribution, listed
@@ -23,7 +23,6 @@ from kbalance.render.sentences import (
     others,
     scope,
     verdict,
-    worst,
 )
 from kbalance.render.terminal import Ink, bullets, columns, counted, field, harmless, heading, paint, visible, wrapped
 from kbalance.render.vantages import vantages
@@ -160,16 +159,15 @@ def _fixes(report: Report, style: Style) -> list[str]:
     if not report.recommendations:
         return []
     lines = [heading("What to change, best first", style)]
-    without = worst(report.profiles)
     for number, one in enumerate(report.recommendations, 1):
-        lines += _fix(number, one, without, style)
+        lines += _fix(number, one, report.profiles, style)
     return lines
 
 
-def _fix(number: int, one: Recommendation, without: float | None, style: Style) -> list[str]:
+def _fix(number: int, one: Recommendation, profiles: Sequence[ProfileReport], style: Style) -> list[str]:
     start = f"  {number}. "
     indent = " " * len(start)
-    gain = effect(one, without)
+    gain = effect(one, profiles)
     lines = [line.replace(gain, paint(gain, Ink.BOLD, style)) for line in wrapped(f"{one.title}{gain}", style, first=start)]
     lines += wrapped(one.why, style, first=indent)
     lines += wrapped(f"costs: {'; '.join(one.costs)}", style, first=indent, rest=indent + "  ") if one.costs else []

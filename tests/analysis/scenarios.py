@@ -7,7 +7,7 @@ from random import Random
 from kbalance.analysis.case import Case
 from kbalance.model.report import ProfileReport, Vantage
 from kbalance.model.target import EndpointFacts, Facts
-from kbalance.model.words import Confidence, FactsSource, Profile, Stop
+from kbalance.model.words import Closer, Confidence, FactsSource, Failure, Profile, Stop
 from tests.builders import (
     PODS,
     SERVICE,
@@ -127,6 +127,7 @@ SCENARIOS: dict[str, tuple[Scenario, ...]] = {
         ("nobody on this node, node not known", lambda: case(*pinned_to_dead(), facts=STRANDED), None),
     ),
     "invalid-measurement": (
+        ("given endpoints all refuse, and the target too", lambda: _all_refuse(), CERTAIN),
         ("a local policy explains the silence", lambda: quiet(*pinned_to_dead(), facts=STRANDED, vantage=HERE), None),
         ("the only one on this node fails", lambda: quiet(*pinned_to_dead(), facts=ONE_HERE, vantage=HERE), None),
         ("affinity explains the silence", lambda: quiet(*pinned_to_dead(), facts=AFFINE), None),
@@ -243,6 +244,7 @@ SCENARIOS: dict[str, tuple[Scenario, ...]] = {
     "endpoint-failing": (
         ("it left during the run", lambda: case(fresh(), direct(failing=["web-2"]), facts_after=facts(pods(2))), None),
         ("one refuses at times", lambda: case(fresh((120, 78, 118), failed=40), direct()), LIKELY),
+        ("some answers take too long", lambda: case(_timing_out(), direct()), LIKELY),
         ("a few fresh ones fail", lambda: case(fresh((120, 118, 119), failed=6), direct()), None),
         ("another one left", lambda: case(fresh(), direct(failing=["web-1"]), facts_after=facts(pods(2))), CERTAIN),
     ),
@@ -262,6 +264,22 @@ SAME_NODE: Facts = api(
     *(endpoint(f"web-{i}", node=n, zone="zone-a", hints=("zone-a", n)) for i, n in enumerate(("node-a", "node-a", "node-b")))
 )
 """As PreferSameNode has it where all nodes are in one zone."""
+
+
+def _all_refuse() -> Case:
+    given = facts(source=FactsSource.GIVEN)
+    through = settled([refused() for _ in range(20)], profile_plan(Profile.SHORT_LIVED), stopped=Stop.FAILING)
+    return quiet(through, direct(failing=PODS), facts=given)
+
+
+def _timing_out() -> ProfileReport:
+    """Every tenth fresh connection is opened, and its request not answered in time."""
+    names = Random(5).choices(PODS, k=300)
+    opened = [
+        connection(name) if i % 10 else connection(unanswered=((Failure.TIMEOUT, 1),), closed_by=Closer.FAILURE)
+        for i, name in enumerate(names)
+    ]
+    return settled(opened, profile_plan(Profile.SHORT_LIVED))
 
 
 def _one_missing_one_dead(each: int) -> Case:

@@ -281,7 +281,8 @@ SCENARIOS: dict[str, tuple[tuple[str, Callable[[], Case], Confidence | None], ..
         ("asked to close", lambda: case(fresh()), None),
     ),
     "healthy": (
-        ("fresh and even", lambda: case(fresh(), direct()), CERTAIN),
+        ("all even", lambda: case(closing_server(), pooled((3, 3, 4)), fresh(), direct()), CERTAIN),
+        ("fresh and even, kept ones not measured", lambda: case(fresh(), direct()), LIKELY),
         ("fresh, not enough", lambda: case(fresh((20, 22, 18))), LIKELY),
         ("one endpoint", lambda: case(single(names=["web-0"]), direct(["web-0"]), facts=ONE), CERTAIN),
         ("single pinned", lambda: case(single(), fresh()), None),

@@ -2,8 +2,9 @@
 
 from kbalance.analysis.advice.shape import fair
 from kbalance.analysis.case import Case
-from kbalance.analysis.wording import listed, percent, times
+from kbalance.analysis.wording import count, listed, percent, times
 from kbalance.model.report import Recommendation
+from kbalance.model.words import FactsSource
 
 
 def repair_endpoint(case: Case) -> Recommendation:
@@ -45,8 +46,23 @@ def check_chooser(case: Case) -> Recommendation:
     )
 
 
-def drain(case: Case) -> Recommendation:
+def check_selector(case: Case) -> Recommendation:
+    """Nobody is behind the Service."""
+    known = len(case.facts.endpoints)
+    return Recommendation(
+        id="check-selector",
+        title="See why Pods are not ready" if known else "Compare the Service's selector with the Pods' labels",
+        why=f"{count(known, 'endpoint')} known, and none of them is ready.",
+        measured_busiest=None,
+        predicted_busiest=None,
+        costs=("none for looking",),
+    )
+
+
+def drain(case: Case) -> Recommendation | None:
     """Pods that leave finish with their clients first."""
+    if case.facts.source is FactsSource.GIVEN:
+        return None
     return Recommendation(
         id="drain-and-limit-age",
         title="Let Pods close their connections before they leave, and check the Service's selector",

@@ -79,7 +79,7 @@ def _limit(case: Case) -> tuple[str, ...]:
     fresh = measured(case.fresh)
     if case.fresh is None or fresh is None or averages_out(case):
         return ()
-    opened = count(case.fresh.connections.opened, "fresh connection")
+    opened = count(case.fresh.evidence.connections or case.fresh.connections.opened, "fresh connection")
     return (f"This run's {opened}, the limit of ever shorter lives, gave {times(fresh)}.",)
 
 

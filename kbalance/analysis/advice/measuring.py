@@ -1,17 +1,50 @@
 """What to do where the run could not tell."""
 
 from kbalance.analysis.case import Case
+from kbalance.analysis.checks.measurement import inconclusive, invalid_measurement
+from kbalance.analysis.identity import contradicts
+from kbalance.analysis.wording import listed
 from kbalance.model.report import Recommendation
+from kbalance.model.words import FactsSource
 
 
 def next_step(case: Case) -> Recommendation:
     """What the run lacked."""
+    if any(map(contradicts, case.identity.rejected)):
+        return _correct_the_list()
     if case.identity.source is None and any(p.unidentified for p in case.profiles):
         return _tell_who_answers()
+    lacking = invalid_measurement(case) or inconclusive(case)
     return Recommendation(
         id="measure-again",
         title="Measure again, with what was lacking",
-        why="What that is stands in the finding.",
+        why=lacking.evidence[0],
+        measured_busiest=None,
+        predicted_busiest=None,
+        costs=("another run",),
+    )
+
+
+def _correct_the_list() -> Recommendation:
+    """Answers name other endpoints than the ones that were asked."""
+    return Recommendation(
+        id="correct-endpoints",
+        title="Correct the --endpoint list: each NAME with the address that it has",
+        why="An endpoint that was asked directly answered with the name of another one.",
+        measured_busiest=None,
+        predicted_busiest=None,
+        costs=("none",),
+    )
+
+
+def complete_list(case: Case) -> Recommendation | None:
+    """Somebody answers whom the user did not name; where the API told the list, it is complete."""
+    if case.facts.source is not FactsSource.GIVEN:
+        return None
+    return Recommendation(
+        id="correct-endpoints",
+        title=f"Name {listed(case.strangers)} with --endpoint as well, and measure again",
+        why="Shares are over the endpoints that were named; whoever is missing there makes them wrong.",
         measured_busiest=None,
         predicted_busiest=None,
         costs=("another run",),

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 
 from kbalance.analysis.advice.lifetimes import renewal, requests_in
 from kbalance.analysis.artifacts import Setting
-from kbalance.analysis.case import Case
+from kbalance.analysis.case import Case, came_back
 from kbalance.analysis.checks.clients import says_http2
 from kbalance.analysis.lifetime import JITTER
 from kbalance.model.target import EndpointFacts
-from kbalance.model.words import TargetKind
+from kbalance.model.words import FactsSource, TargetKind
 
 _REPLICA_SET = re.compile(r"ReplicaSet/(.+)-[bcdfghjklmnpqrstvwxz2456789]{5,10}")
 
@@ -32,7 +32,9 @@ def setting_of(case: Case) -> Setting:
         target_port=service.target_port if service is not None else None,
         endpoint_port=ports.pop() if len(ports) == 1 else None,
         scheme=target.scheme,
-        grpc=None if service is None else bool(says_http2(service)),
+        # What answers over HTTP/1.1 is not gRPC alone.
+        grpc=bool(says_http2(service)) if service is not None else None if not any(map(came_back, case.profiles)) else False,
+        endpoints_named=named or case.facts.source is FactsSource.DNS,
         selector=service.selector if service is not None else (),
         headless=service is not None and service.headless,
         connections=case.connections,

@@ -12,9 +12,9 @@ from kbalance.analysis.advice.clients import (
     round_robin_pool,
     split_work,
 )
-from kbalance.analysis.advice.endpoints import check_chooser, drain, inspect_slow, repair_endpoint, repair_rules
+from kbalance.analysis.advice.endpoints import check_chooser, check_selector, drain, inspect_slow, repair_endpoint, repair_rules
 from kbalance.analysis.advice.lifetimes import shorter_lifetime
-from kbalance.analysis.advice.measuring import next_step
+from kbalance.analysis.advice.measuring import complete_list, next_step
 from kbalance.analysis.advice.proxies import proxy_least_request, proxy_to_endpoints
 from kbalance.analysis.advice.ranking import ranked
 from kbalance.analysis.advice.services import (
@@ -38,11 +38,11 @@ NEED_A_FAIR_DRAW: tuple[Maker, ...] = (shorter_lifetime, many_clients)
 """More draws even out only what is drawn fairly, from endpoints that all answer."""
 
 WAYS_OUT: dict[str, tuple[Maker, ...]] = {
-    "no-endpoints": (),
+    "no-endpoints": (check_selector,),
     "invalid-measurement": (next_step,),
     "endpoint-failing": (repair_endpoint,),
     "missing-endpoint": (repair_rules,),
-    "unknown-endpoint": (drain,),
+    "unknown-endpoint": (complete_list, drain),
     "not-ready": (repair_readiness,),
     "source-hash": (check_chooser, client_side_balancing),
     "balancer-biased": (check_chooser, client_side_balancing),

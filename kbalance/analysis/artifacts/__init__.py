@@ -101,12 +101,19 @@ NOTHING_TO_PASTE = frozenset(
         "repair-readiness",
         "inspect-slow-endpoint",
         "measure-again",
+        "correct-endpoints",  # in the command line
+        "check-selector",
     }
 )
+
+BY_NAME = frozenset(("client-side-balancing", "meshed-client", "proxy-to-endpoints"))
+"""Whose texts look all endpoints up in DNS."""
 """Recommendations that no text makes."""
 
 
 def artifacts(fix: str, setting: Setting) -> tuple[Artifact, ...]:
     """The texts for a recommendation, by its id; empty where there is nothing to paste."""
+    if fix in BY_NAME and not setting.endpoints_named:
+        return ()
     made = (text(setting) for text in FIXES.get(fix, ()))
     return tuple(replace(one, content=wrapped(one.content)) for one in made if one is not None)

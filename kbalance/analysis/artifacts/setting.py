@@ -26,6 +26,8 @@ class Setting:
     """Whether the Service speaks gRPC; ``None``: unknown, and there are texts for both."""
     selector: tuple[tuple[str, str], ...] = ()
     """The Service's, where it is known."""
+    endpoints_named: bool = True
+    """Whether a DNS name has the addresses of all endpoints, or could be given them by a headless Service."""
     headless: bool = False
     """Whether the Service itself has no address of its own; then it needs no headless one beside it."""
     cluster_domain: str = "cluster.local"

@@ -158,5 +158,7 @@ def _missed(fresh: ProfileReport) -> str:
         return ""
     if fresh.evidence.enough:
         return ", and none has double the weight of the others or a quarter"
+    if fresh.requests.failed:
+        return f", and {fresh.requests.failed} that failed leave it open"
     more = f"; {fresh.evidence.more} more settle it at the latest" if fresh.evidence.more else ""
-    return f", too few to exclude a mild bias{more}"
+    return f", too few to exclude a bias{more}"

@@ -260,26 +260,34 @@ def _failing_unseen(case: Case) -> Conclusion | None:
 
 
 def _failing_at_times(case: Case) -> Conclusion | None:
-    """Endpoints answered directly on their one connection each, and yet fresh connections fail: one refuses at times.
+    """Endpoints answered directly on their one connection each, and yet fresh connections fail: one fails at times.
 
-    Which one is told by who got fewer than the others: with the failed connections given back to it, the draw is fair.
+    Which one is told by the answers that have an error status; else by who got fewer than the others: with the failed connections
+    given back to it, the draw is fair.
     """
     fresh = case.fresh
-    if fresh is None or case.n < 2 or case.learned or fresh.connections.failed < FRESH_FAILED_LEAST:
+    if fresh is None or case.n < 2 or case.learned or fresh.requests.failed < FRESH_FAILED_LEAST:
         return None
     if failed_share(fresh) < FAILING_AT_TIMES or _gone(case):
         return None
     among = [e for e in fresh.endpoints if e.expected_share]
-    fitting = [e.name for e in among if e_value(_given_back(among, e.name, fresh.connections.failed)) < 1 / case.alpha]
-    suspect = fitting[0] if len(fitting) == 1 else None
-    share, tried = percent(failed_share(fresh)), fresh.connections.failed + fresh.connections.opened
+    erring = [e.name for e in among if e.failed >= max(FAILING_LEAST, FAILING_SHARE * e.requests)]
+    lost = fresh.requests.failed - sum(e.failed for e in among)
+    fitting = [e.name for e in among if e_value(_given_back(among, e.name, lost)) < 1 / case.alpha] if lost else []
+    fitting = fitting if len(fitting) == 1 and not erring else []
+    suspects = erring or fitting
+    share, tried = percent(failed_share(fresh)), fresh.requests.failed + fresh.requests.answered
     return Conclusion(
         confidence=Confidence.LIKELY,
         summary=f"{share} of the requests on fresh connections failed ({failure_kinds(fresh)}), though every endpoint answered "
-        f"directly: {suspect or 'one of them'} fails at times.",
+        f"directly: {listed(suspects) if suspects else 'one or more'} {'fail' if len(suspects) > 1 else 'fails'} at times.",
         evidence=(
-            f"short-lived: {fresh.connections.failed} of {count(tried, 'connection')} failed.",
-            *((f"Given back to {suspect}, and to nobody else, they make the draw a fair one.",) if suspect else ()),
+            f"short-lived: {fresh.requests.failed} of {count(tried, 'request')} failed: {failures_of(fresh)}.",
+            *(
+                (f"Given back to {suspects[0]}, and to nobody else, they make the draw a fair one.",)
+                if fitting and suspects
+                else ()
+            ),
             "Directly, each endpoint was asked over one connection.",
         ),
     )

@@ -67,7 +67,7 @@ def all_are_chosen(case: Case) -> str | None:
     if fresh is None or not case.n or case.learned or len(met(fresh)) < case.n:
         return None
     fewest = min(e.connections for e in fresh.endpoints)
-    return f"Fresh connections reached all {count(case.n, 'endpoint')}, each at least {fewest} times."
+    return f"Fresh connections reached all {count(case.n, 'endpoint')}, each at least {count(fewest, 'time')}."
 
 
 def no_strangers(case: Case) -> str | None:

@@ -62,9 +62,11 @@ def healthy(case: Case) -> Conclusion | None:
             evidence=tuple(_answered(p) for p in case.profiles),
         )
     shown = case.fresh is not None and case.fresh.placement in (Placement.RANDOM, Placement.EVEN) and not case.learned
+    missing = [p.value for p in (Profile.SINGLE, Profile.POOLED, Profile.SHORT_LIVED) if case.profile(p) is None]
     return Conclusion(
-        confidence=Confidence.CERTAIN if shown else Confidence.LIKELY,
-        summary=f"Traffic to {target_name(case.target)} is even over its {count(case.n, 'endpoint')}.",
+        confidence=Confidence.CERTAIN if shown and not missing else Confidence.LIKELY,
+        summary=f"Traffic to {target_name(case.target)} is even over its {count(case.n, 'endpoint')}"
+        + (f", as far as was measured; not run: {listed(missing)}." if missing else "."),
         evidence=tuple(_evenness(p) for p in case.profiles),
     )
 
@@ -97,11 +99,12 @@ def server_lifetime(case: Case) -> Conclusion | None:
 def _silence(case: Case) -> tuple[str, ...]:
     """Why nothing can be said when nobody answered at the target's address."""
     if not case.profiles:
-        return ("The run ended before anything was measured: give it more time (--deadline) or a higher --rate.",)
+        return ("The run ended before anything was measured; let it run longer (--deadline) or faster (--rate).",)
     if any(came_back(p) for p in case.through) or (case.direct and not case.through and came_back(case.direct)):
         return ()
     kinds = tuple(f"{p.profile}: {count(p.requests.failed, 'request')} failed: {failures_of(p)}." for p in case.profiles)
-    if stranded(case) or set(case.expected.among) <= case.dead or session_affinity(case) is not None:
+    only_dead_ones = case.expected.because is not None and set(case.expected.among) <= case.dead
+    if stranded(case) or only_dead_ones or session_affinity(case) is not None:
         # Nobody is reached, and a setting of the Service says why.
         return ()
     if case.direct is not None and came_back(case.direct):
@@ -194,15 +197,19 @@ def _lacking(case: Case) -> list[str]:
     if case.interrupted:
         reasons.append("The run was cut short.")
     if fresh is None:
-        reasons.append("Fresh connections were not measured; add --profile short-lived.")
+        reasons.append(
+            "The run ended before fresh connections were measured."
+            if case.plan is not None and any(p.profile is Profile.SHORT_LIVED for p in case.plan.profiles)
+            else "Fresh connections were not measured; add --profile short-lived."
+        )
     elif fresh.spread is Spread.FAILED:
         reasons.append(f"Too few answers on fresh connections could be attributed ({percent(failed_share(fresh))} failed).")
     elif not fresh.evidence.enough and fresh.placement is Placement.UNKNOWN and case.n > 1:
         more = fresh.evidence.more or 0
         needed = fresh.evidence.connections + more
         reasons.append(
-            f"{fresh.evidence.connections} fresh connections are too few for {case.n} endpoints; {more} more settle it at the "
-            f"latest (--requests {needed} --max-connections {needed + 100})."
+            f"{count(fresh.evidence.connections, 'fresh connection')} cannot tell for {case.n} endpoints; {more} more settle it "
+            f"at the latest (--requests {needed}{f' --max-connections {needed + 100}' if needed > 900 else ''})."
         )
     if fresh is not None and fresh.placement in (Placement.FIXED, Placement.BIASED) and unexplained(case):
         reasons.append(f"Fresh connections are unequal, which {listed(unexplained(case))} may explain.")

@@ -115,11 +115,7 @@ def _joined_during_the_run(case: Case) -> Conclusion | None:
         summary=f"Joined during the run, met by fresh connections and by none that was held: {listed(sorted(met_fresh))}.",
         evidence=(
             *(f"{name}: {count(requests, 'answer')} on fresh connections." for name, requests in sorted(met_fresh.items())),
-            *(
-                f"{p.profile}: opened before, and answered by {p.connections.opened} of the old ones at most."
-                for p in keeping
-                if p
-            ),
+            *(f"{p.profile}: {count(p.connections.opened, 'connection')} held, none of them met it." for p in keeping if p),
         ),
     )
 

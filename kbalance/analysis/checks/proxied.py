@@ -48,7 +48,7 @@ def proxy_keepalive(case: Case) -> Conclusion | None:
     return Conclusion(
         confidence=sure,
         summary=f"A proxy on the way keeps its own connections: {drawn} met "
-        f"{'only ' if len(reached) < case.n else 'mostly the same of '}{listed(reached)}.",
+        + (f"only {listed(reached)}." if len(reached) < case.n else "what those few lead to, not what a draw would."),
         evidence=(
             f"short-lived: {drawn} reached {len(reached)} of {case.n} endpoints; {odds(fresh.evidence.e_value)}.",
             *_traces(case, fresh, sure),
