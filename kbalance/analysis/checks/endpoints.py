@@ -266,9 +266,10 @@ def _failing_at_times(case: Case) -> Conclusion | None:
     given back to it, the draw is fair.
     """
     fresh = case.fresh
-    if fresh is None or case.n < 2 or case.learned or fresh.requests.failed < FRESH_FAILED_LEAST:
+    if fresh is None or case.n < 2 or case.learned or failed_share(fresh) < FAILING_AT_TIMES or _gone(case):
         return None
-    if failed_share(fresh) < FAILING_AT_TIMES or _gone(case):
+    # A run stops early where nearly all fail.
+    if fresh.requests.failed < (FRESH_FAILED_LEAST if failed_share(fresh) < 0.5 else FAILING_LEAST):
         return None
     among = [e for e in fresh.endpoints if e.expected_share]
     erring = [e.name for e in among if e.failed >= max(FAILING_LEAST, FAILING_SHARE * e.requests)]
