@@ -281,7 +281,7 @@ def _failing_at_times(case: Case) -> Conclusion | None:
     return Conclusion(
         confidence=Confidence.LIKELY,
         summary=f"{share} of the requests on fresh connections failed ({failure_kinds(fresh)}), though every endpoint answered "
-        f"directly: {listed(suspects) if suspects else 'one or more'} {'fail' if len(suspects) > 1 else 'fails'} at times.",
+        f"directly: {listed(suspects) if suspects else 'something on the way'} {'fail' if len(suspects) > 1 else 'fails'} at times.",
         evidence=(
             f"short-lived: {fresh.requests.failed} of {count(tried, 'request')} failed: {failures_of(fresh)}.",
             *(
