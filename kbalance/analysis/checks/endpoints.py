@@ -277,11 +277,12 @@ def _failing_at_times(case: Case) -> Conclusion | None:
     fitting = [e.name for e in among if e_value(_given_back(among, e.name, lost)) < 1 / case.alpha] if lost else []
     fitting = fitting if len(fitting) == 1 and not erring else []
     suspects = erring or fitting
+    who = listed(suspects) if suspects else "something on the way"
     share, tried = percent(failed_share(fresh)), fresh.requests.failed + fresh.requests.answered
     return Conclusion(
         confidence=Confidence.LIKELY,
         summary=f"{share} of the requests on fresh connections failed ({failure_kinds(fresh)}), though every endpoint answered "
-        f"directly: {listed(suspects) if suspects else 'something on the way'} {'fail' if len(suspects) > 1 else 'fails'} at times.",
+        f"directly: {who} {'fail' if len(suspects) > 1 else 'fails'} at times.",
         evidence=(
             f"short-lived: {fresh.requests.failed} of {count(tried, 'request')} failed: {failures_of(fresh)}.",
             *(
