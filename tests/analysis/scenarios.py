@@ -230,10 +230,14 @@ SCENARIOS: dict[str, tuple[Scenario, ...]] = {
     "balancer-biased": (
         ("a proxy does it", lambda: case(fresh((202, 51, 51)), proxy_signs=SIGNS), None),
         ("one missing and one dead, the rest fair", lambda: _one_missing_one_dead(100), None),
-        ("it avoids a slow one", lambda: case(fresh((140, 144, 20)), direct(ms={"web-2": 51.0})), None),
-        ("another one is slow", lambda: case(fresh((140, 144, 20)), direct(ms={"web-0": 51.0})), CERTAIN),
+        ("it avoids a slow one", lambda: case(fresh((140, 144, 4)), direct(ms={"web-2": 51.0})), None),
+        ("another one is slow", lambda: case(fresh((140, 144, 4)), direct(ms={"web-0": 51.0})), CERTAIN),
     ),
-    "slow-endpoint": (("it is avoided", lambda: case(fresh((140, 144, 20)), direct(ms={"web-2": 51.0})), CERTAIN),),
+    "slow-endpoint": (
+        ("it is avoided", lambda: case(fresh((140, 144, 4)), direct(ms={"web-2": 51.0})), CERTAIN),
+        ("slow on fresh connections too", lambda: case(slow_fresh(), direct(ms={"web-2": 51.0})), CERTAIN),
+        ("not slow on fresh connections", lambda: case(fresh(), direct(ms={"web-2": 51.0})), None),
+    ),
     "missing-endpoint": (
         ("one of two, or a hash", lambda: case(fresh((60, 0), PODS[:2]), facts=facts(PODS[:2])), POSSIBLE),
         ("one of two, met at once", lambda: case(fresh((60, 0), PODS[:2]), facts=facts(PODS[:2]), at_once=PODS[:2]), None),
@@ -245,7 +249,7 @@ SCENARIOS: dict[str, tuple[Scenario, ...]] = {
         ("it left during the run", lambda: case(fresh(), direct(failing=["web-2"]), facts_after=facts(pods(2))), None),
         ("one refuses at times", lambda: case(fresh((120, 78, 118), failed=40), direct()), LIKELY),
         ("some answers take too long", lambda: case(_timing_out(), direct()), LIKELY),
-        ("a few fresh ones fail", lambda: case(fresh((120, 118, 119), failed=6), direct()), None),
+        ("a few fresh ones fail", lambda: case(fresh((220, 218, 219), failed=6), direct()), None),
         ("another one left", lambda: case(fresh(), direct(failing=["web-1"]), facts_after=facts(pods(2))), CERTAIN),
     ),
     "topology-hints": (
@@ -270,6 +274,12 @@ def _all_refuse() -> Case:
     given = facts(source=FactsSource.GIVEN)
     through = settled([refused() for _ in range(20)], profile_plan(Profile.SHORT_LIVED), stopped=Stop.FAILING)
     return quiet(through, direct(failing=PODS), facts=given)
+
+
+def slow_fresh() -> ProfileReport:
+    """Fresh connections to the third take 50 ms longer."""
+    names = Random(9).choices(PODS, k=300)
+    return settled([connection(answers(n, ms=51.0 if n == PODS[2] else 1.0)) for n in names], profile_plan(Profile.SHORT_LIVED))
 
 
 def _timing_out() -> ProfileReport:

@@ -397,7 +397,10 @@ DIAGNOSES: dict[str, tuple[Callable[[], Case], list[str]]] = {
         lambda: case(single(), pooled((5, 5, 0)), fresh((102, 98, 0), failed=104), direct(failing=["web-2"])),
         ["endpoint-failing", "connection-pinning"],
     ),
-    "a slow pod": (lambda: case(single(), fresh(), direct(ms={"web-1": 60.0})), ["slow-endpoint", "connection-pinning"]),
+    "a slow pod": (
+        lambda: case(single(), scenarios.slow_fresh(), direct(ms={"web-2": 60.0})),
+        ["slow-endpoint", "connection-pinning"],
+    ),
     "stale rules": (lambda: case(single(), fresh((150, 154, 0)), direct()), ["missing-endpoint", "connection-pinning"]),
     "weights": (lambda: case(single(), fresh((202, 51, 51)), direct()), ["balancer-biased", "connection-pinning"]),
     "a mesh": (lambda: case(through_proxy(), fresh(), direct()), ["per-request-balancing"]),

@@ -19,8 +19,8 @@ FAILING_LEAST = 2
 FRESH_FAILED_LEAST = 5
 """Fresh connections that must fail before one reasons from their share."""
 
-FAILING_AT_TIMES = 0.02
-"""Of the requests on fresh connections: twice what still counts as healthy."""
+FAILING_AT_TIMES = 0.01
+"""Of the requests on fresh connections, from which on they no longer count as healthy."""
 
 SLOW_RATIO = 3.0
 """Median over the others' median: below, another node or a colder cache will do it."""
@@ -82,11 +82,21 @@ def avoided(case: Case) -> dict[str, int]:
 
 
 def _slow_names(case: Case) -> set[str]:
-    direct = case.direct
-    measured = (
-        [e for e in direct.endpoints if e.latency_ms is not None and e.requests - e.failed >= SLOW_ANSWERS] if direct else []
-    )
+    measured = _timed(case.direct) if case.direct is not None else []
     return {e.name for e in measured if _slowness(e, [o for o in measured if o is not e]) is not None}
+
+
+def _timed(report: ProfileReport) -> list[EndpointLoad]:
+    """Endpoints with answers enough for a median."""
+    return [e for e in report.endpoints if e.latency_ms is not None and e.requests - e.failed >= SLOW_ANSWERS]
+
+
+def _slow_elsewhere(case: Case, name: str) -> bool:
+    """Whether fresh connections do not speak against it: a moment in which its node stood still shows in one profile only."""
+    timed = _timed(case.fresh) if case.fresh is not None else []
+    mine = next((_p50(e) for e in timed if e.name == name), None)
+    typical = _middle([_p50(e) for e in timed if e.name != name])
+    return mine is None or typical is None or mine >= SLOW_RATIO / 2 * typical
 
 
 def _gone(case: Case) -> set[str]:
@@ -100,8 +110,9 @@ def slow_endpoint(case: Case) -> Conclusion | None:
     """Endpoints whose median, asked directly, lies beyond nearly all answers of the others."""
     if case.direct is None:
         return None
-    measured = [e for e in case.direct.endpoints if e.latency_ms is not None and e.requests - e.failed >= SLOW_ANSWERS]
+    measured = _timed(case.direct)
     slow = [(e, ratio) for e in measured if (ratio := _slowness(e, [o for o in measured if o is not e])) is not None]
+    slow = [(e, ratio) for e, ratio in slow if _slow_elsewhere(case, e.name)]
     if not slow:
         return None
     names = [e.name for e, _ in slow]
