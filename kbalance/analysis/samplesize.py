@@ -33,6 +33,15 @@ def draws_to_tell(n: int, tolerance: float, alpha: float) -> int:
     return max(looks_even, finds_doubled)
 
 
+def noticeable(n: int, tolerance: float) -> float:
+    """How far from the fair share, as a part of it, is worth a word.
+
+    Half of what is tolerated, or half of what double weight makes of it, 2n / (n + 1) - 1, where that is less: a sample of one
+    endpoint of double weight of two (1.33 times its share) often shows 1.25 times or less.
+    """
+    return min((tolerance - 1) / 2, (n - 1) / (2 * (n + 1)))
+
+
 def expected_busiest(connections: int, n: int) -> float:
     """The mean of (busiest endpoint's connections) / (connections / n) when each connection is a fair draw among n endpoints.
 

@@ -5,7 +5,7 @@ from random import Random
 
 import pytest
 
-from kbalance.analysis.samplesize import draws_to_fix, draws_to_miss, draws_to_tell, expected_busiest
+from kbalance.analysis.samplesize import draws_to_fix, draws_to_miss, draws_to_tell, expected_busiest, noticeable
 from kbalance.analysis.statistics import DrawTest
 from tests.analysis.test_statistics import reaches
 
@@ -83,3 +83,8 @@ def test_draws_to_miss_meet_a_tenth_of_the_weight_with_99_percent(n: int, draws:
 
 def test_draws_to_fix_leave_nine_tenths_with_99_percent() -> None:
     assert 0.9 ** draws_to_fix() <= 0.01 < 0.9 ** (draws_to_fix() - 1)
+
+
+@pytest.mark.parametrize(("n", "tolerance", "expected"), [(2, 1.5, 1 / 6), (3, 1.5, 0.25), (10, 1.5, 0.25), (10, 1.1, 0.05)])
+def test_what_is_noticeable_is_never_beyond_half_of_double_weight(n: int, tolerance: float, expected: float) -> None:
+    assert noticeable(n, tolerance) == pytest.approx(expected)

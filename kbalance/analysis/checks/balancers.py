@@ -5,6 +5,7 @@ from kbalance.analysis.case import Case, Conclusion, choosing, settings, unexpla
 from kbalance.analysis.checks.endpoints import avoided, missing_names
 from kbalance.analysis.checks.proxied import proxy_keepalive, proxy_policy
 from kbalance.analysis.checks.settings import busiest
+from kbalance.analysis.samplesize import noticeable
 from kbalance.analysis.statistics import e_value
 from kbalance.analysis.wording import count, listed, odds, percent, times
 from kbalance.model.report import EndpointLoad, ProfileReport
@@ -86,12 +87,8 @@ def _grouped(case: Case, loads: list[EndpointLoad]) -> tuple[str, ...]:
 
 
 def _noticeable(loads: list[EndpointLoad], tolerance: float) -> bool:
-    """Whether somebody is further from the fair share than half of what is tolerated.
-
-    With enough connections any real balancer differs measurably from 1/n. Half, because one endpoint of double weight among two
-    or three is no further away (1.33 and 1.5 times).
-    """
-    margin = (tolerance - 1) / 2
+    """Whether somebody is far from the fair share: with enough connections any real balancer differs from it a little."""
+    margin = noticeable(len(loads), tolerance)
     return any(abs(_ratio(load, loads) - 1) >= margin for load in loads)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from kbalance.analysis.case import Case, Conclusion, choosing, met
-from kbalance.analysis.samplesize import draws_to_fix, draws_to_miss
+from kbalance.analysis.samplesize import draws_to_fix, draws_to_miss, noticeable
 from kbalance.analysis.statistics import e_value
 from kbalance.analysis.wording import count, listed, odds, percent, times
 from kbalance.model.report import ProfileReport
@@ -145,7 +145,7 @@ def _policy_counts(case: Case) -> tuple[ProfileReport | None, tuple[int, ...]]:
 
 def _noticeable(counts: tuple[int, ...], tolerance: float) -> bool:
     fair = sum(counts) / len(counts)
-    return any(abs(c / fair - 1) >= (tolerance - 1) / 2 for c in counts)
+    return any(abs(c / fair - 1) >= noticeable(len(counts), tolerance) for c in counts)
 
 
 def _answered_at_once(case: Case) -> int:
