@@ -100,6 +100,9 @@ def _check_no_job(given: dict[str, Any]) -> None:
     """Refuses what a URL cannot have: nobody knows in which cluster it would be measured."""
     from kbalance.errors import TargetError
 
+    cluster = [f"--{name}" for name in ("namespace", "context", "kubeconfig") if given[name]]
+    if cluster:
+        raise TargetError(f"{cluster[0]} is about a Service of a cluster; write the target as svc/NAME.")
     wanted = about_a_job(given) + (["--vantage"] if given["vantage"] == "job" else [])
     if wanted:
         raise TargetError(f"{wanted[0]} is about a Job, which only a Service of a cluster has; write the target as svc/NAME.")

@@ -129,6 +129,10 @@ def test_the_lifetime_comes_with_its_arithmetic() -> None:
     )
 
 
+def test_a_window_shorter_than_any_life_gains_nothing_by_one() -> None:
+    assert all(r.id != LIFETIME for r in recommend(run(10, window_s=0.5), found("connection-pinning")))
+
+
 def test_a_window_and_a_tolerance_of_ones_own_change_the_lifetime() -> None:
     assert lifetime(run(10, window_s=3600.0)).title == "End connections after 5 minutes, with jitter"
     assert lifetime(run(10, tolerance=2.0)).title == "End connections after 5 minutes, with jitter"

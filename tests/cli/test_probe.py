@@ -143,6 +143,7 @@ def test_reports_go_to_files_and_stdout_at_once(cluster: Cluster, tmp_path: Path
         (["svc/web", "--endpoint", "a=127.0.0.1:80"], "--endpoint is for URLs"),
         (["svc/web", "--toleration", "a:b"], "is not a toleration"),
         (["svc/web", "--node-selector", "a"], "is not a label"),
+        (["http://127.0.0.1/", "-n", "shop"], "--namespace is about a Service"),
         (["http://127.0.0.1/", "--workers", "2"], "--workers is about a Job"),
         (["http://127.0.0.1/", "--toleration", "a"], "--toleration is about a Job"),
         (["http://127.0.0.1/", "--vantage", "job"], "--vantage is about a Job"),

@@ -32,9 +32,15 @@ def requests_in(lifetime_s: float, case: Case) -> tuple[float, float] | None:
     return rate / slots, rate / slots * lifetime_s
 
 
-def shorter_lifetime(case: Case) -> Recommendation:
+NO_BETTER = 0.99
+"""Of what connections as they are do on average; a window that is shorter than the shortest life gains nothing."""
+
+
+def shorter_lifetime(case: Case) -> Recommendation | None:
     """Connections end at an age, so that their endpoints are drawn anew."""
     advised = renewal(case)
+    if not averages_out(case) and advised.busiest >= NO_BETTER * expected_busiest(all_keep(case), case.n):
+        return None
     return Recommendation(
         id="shorter-lifetime",
         title=_title(case, advised),
