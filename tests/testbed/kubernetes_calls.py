@@ -27,7 +27,8 @@ match sys.argv[1:]:
         print("failing", file=sys.stderr)
         sys.exit(int(code))
     case ["wait"]:
-        signal.signal(signal.SIGTERM, lambda *_: (print("asked to stop", flush=True), sys.exit(0)))
+        # Past the stream, which may just be writing when the signal comes.
+        signal.signal(signal.SIGTERM, lambda *_: (os.write(1, b"asked to stop\n"), sys.exit(0)))
         print(os.getpid(), flush=True)
         signal.pause()
     case ["stay"]:

@@ -92,11 +92,12 @@ def _timed(report: ProfileReport) -> list[EndpointLoad]:
 
 
 def _slow_elsewhere(case: Case, name: str) -> bool:
-    """Whether fresh connections do not speak against it: a moment in which its node stood still shows in one profile only."""
+    """Whether fresh connections do not speak against it: a moment in which its node stood still shows in one profile only.
+
+    They are not compared with anything: requests that wait for a slow endpoint make all of them late, in either profile.
+    """
     timed = _timed(case.fresh) if case.fresh is not None else []
-    mine = next((_p50(e) for e in timed if e.name == name), None)
-    typical = _middle([_p50(e) for e in timed if e.name != name])
-    return mine is None or typical is None or mine >= SLOW_RATIO / 2 * typical
+    return all(_p50(e) >= SLOW_FLOOR_MS for e in timed if e.name == name)
 
 
 def _gone(case: Case) -> set[str]:
@@ -278,6 +279,9 @@ def _failing_at_times(case: Case) -> Conclusion | None:
     """
     fresh = case.fresh
     if fresh is None or case.n < 2 or case.learned or failed_share(fresh) < FAILING_AT_TIMES or _gone(case):
+        return None
+    if case.nothing_through:
+        # That is no endpoint's doing: a local policy, say, or a way that is closed.
         return None
     # A run stops early where nearly all fail.
     if fresh.requests.failed < (FRESH_FAILED_LEAST if failed_share(fresh) < 0.5 else FAILING_LEAST):
