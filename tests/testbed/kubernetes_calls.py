@@ -28,7 +28,7 @@ match sys.argv[1:]:
         sys.exit(int(code))
     case ["wait"]:
         # Past the stream, which may just be writing when the signal comes.
-        signal.signal(signal.SIGTERM, lambda *_: (os.write(1, b"asked to stop\n"), sys.exit(0)))
+        signal.signal(signal.SIGTERM, lambda *_: (os.write(1, b"asked to stop\\n"), sys.exit(0)))
         print(os.getpid(), flush=True)
         signal.pause()
     case ["stay"]:
