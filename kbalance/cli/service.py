@@ -144,9 +144,11 @@ def _runs_here(choice: VantageChoice, found: Discovery, target: Target, given: M
     if inside or not found.facts.ready:
         return True
     # The Service's own address, more than once: one try may meet an endpoint that fails, and affinity or a local policy may lead
-    # every try there. Whoever reaches endpoints themselves is inside as well. A headless Service has no address of its own.
+    # every try there. Endpoints that answer make up for it where traffic is to start here, and on a node; elsewhere they may be
+    # routed where the Service's address is not. A headless Service has no address of its own.
     service = [Address(target.host, target.port)] * TRIES if is_ip(target.host) else []
-    endpoints = [e.address for e in found.facts.ready if e.address]
+    meant = choice is VantageChoice.LOCAL or _here(found).node is not None or not service
+    endpoints = [e.address for e in found.facts.ready if e.address] if meant else []
     if reachable([*service, *endpoints[:TRIES]], REACH_S):
         return True
     if choice is VantageChoice.LOCAL:
