@@ -139,6 +139,13 @@ def pooled(counts: Sequence[int] = (2, 5, 3), names: Sequence[str] = PODS, each:
     return settled(opened, profile_plan(Profile.POOLED, **changes), names)
 
 
+def lifo(opened: int = 10) -> ProfileReport:
+    """A pool that takes the connection used last: of 200 requests, the first of so many carries nearly all."""
+    rest = [connection(answers(PODS[i % 3], 2)) for i in range(opened - 1)]
+    plan = profile_plan(Profile.POOLED, pool_policy=PoolPolicy.LIFO)
+    return settled([connection(answers("web-0", 200 - 2 * (opened - 1))), *rest], plan)
+
+
 def fresh(
     counts: Sequence[int] = (100, 105, 99), names: Sequence[str] = PODS, failed: int = 0, **changes: object
 ) -> ProfileReport:

@@ -16,7 +16,7 @@ from kbalance.analysis.pairing import Draws, draws_of, matched, pairs, per_reque
 from kbalance.analysis.questions import LEAST_CHANGE, answered, questions
 from kbalance.analysis.samplesize import expected_busiest
 from kbalance.analysis.two_samples import bounds
-from kbalance.analysis.wording import count, listed, millis, percent, times
+from kbalance.analysis.wording import count, known_millis, listed, percent, times
 from kbalance.model.comparison import Comparison, EndpointChange, Item, ProfileChange, Side, Source
 from kbalance.model.past import PastEndpoint, PastProfile, PastReport
 from kbalance.model.words import Matching, Outcome, Profile, Verdict
@@ -156,7 +156,7 @@ def _short(item: Item) -> str:
             return f"{about}failed {_share(item.before)} -> {_share(item.after)}"
         case "direct-failed":
             return f"{item.endpoint or 'endpoints'} asked directly: failed {_share(item.before)} -> {_share(item.after)}"
-    return f"slowest endpoint's {item.what} {_ms(item.before)} -> {_ms(item.after)}"
+    return f"slowest endpoint's {item.what} {known_millis(item.before)} -> {known_millis(item.after)}"
 
 
 def _causes(one: PastReport, other: PastReport) -> tuple[str, ...]:
@@ -249,7 +249,3 @@ def _x(value: float | None) -> str:
 
 def _share(value: float | None) -> str:
     return "-" if value is None else percent(value)
-
-
-def _ms(value: float | None) -> str:
-    return "not known" if value is None else millis(value)

@@ -17,10 +17,6 @@ class Expectation:
     because: str | None = None
     """The setting that leaves out the others, in the API's words; ``None``: all endpoints are meant."""
 
-    def share(self, name: str) -> float:
-        """Of the connections."""
-        return 1 / len(self.among) if name in self.among else 0.0
-
 
 def expectation(facts: Facts, vantage: Vantage | None) -> Expectation:
     """What kube-proxy of the client's node makes of the Service's settings.

@@ -52,12 +52,10 @@ class ProfileFold:
         alpha: float,
         among: tuple[str, ...] | None = None,
         learned: bool = False,
-        protocol: str = "http1",
     ) -> None:
         self._plan = plan
         self._tolerance = tolerance
         self._learned = learned or not endpoints
-        self._protocol = protocol
         self._direct = plan.profile is Profile.PER_ENDPOINT
         self._loads = {name: _Load() for name in endpoints}
         self._unknown: Counter[str] = Counter()
@@ -116,7 +114,7 @@ class ProfileFold:
         placement, evidence = self._inferred()
         return ProfileReport(
             profile=self._plan.profile,
-            protocol=self._protocol,
+            protocol="http1",
             parameters=_parameters(self._plan),
             stopped=stopped,
             duration_s=duration_s,

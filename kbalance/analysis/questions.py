@@ -7,7 +7,7 @@ from functools import partial
 from kbalance.analysis import comparability
 from kbalance.analysis.pairing import Draws, by_endpoint, through
 from kbalance.analysis.two_samples import Trials, bounds, chance_in_order, highest_rise, lowest_fall, some_rise, trials
-from kbalance.analysis.wording import count, millis, percent, times
+from kbalance.analysis.wording import count, known_millis, millis, percent, times
 from kbalance.model.comparison import Item
 from kbalance.model.past import PastEndpoint, PastProfile, PastReport
 from kbalance.model.words import Matching, Profile, Verdict
@@ -217,7 +217,7 @@ def _latency(old: PastProfile, new: PastProfile, matching: Matching, quantile: s
     elif before is not None and after is not None and abs(after - before) < LEAST_MS:
         verdict = Verdict.SAME
     summary = f"Asked directly, the slowest endpoint's {quantile} was "
-    summary += f"{_ms(before)} and is {_ms(after)}"
+    summary += f"{known_millis(before)} and is {known_millis(after)}"
     if verdict is Verdict.SAME:
         summary += f"; less than {LEAST_MS:g} ms apart, which the client's own machine may add."
     elif best is not None and verdict is not Verdict.UNCLEAR:
@@ -315,7 +315,3 @@ def _odds(evidence: float, share: float) -> str:
         enough = "" if evidence >= 1 / share else f", {1 / share:,.0f} would be certain"
         return f"{evidence:,.0f} to one against the same chances{enough}"
     return "nothing speaks against the same chances"
-
-
-def _ms(value: float | None) -> str:
-    return "not known" if value is None else millis(value)

@@ -54,9 +54,21 @@ def diagnose_all(together: Case, apart: Mapping[str, Case]) -> Diagnosis:
             by_cause.setdefault(finding.cause, []).append((name, finding))
     fallbacks = {rule.id for rule in RULES if rule.role is Role.FALLBACK}
     real = [cause for cause in by_cause if cause not in fallbacks] or list(by_cause)
-    everywhere = [set(d.ruled_out) for d in measured.values()]
-    ruled_out = tuple(one for one in next(iter(measured.values())).ruled_out if all(one in others for others in everywhere))
+    ruled_out = _ruled_out_everywhere({name: d.ruled_out for name, d in measured.items()})
     return _led(tuple(sorted((_joined(by_cause[cause], len(measured)) for cause in real), key=_weight)), ruled_out)
+
+
+def _ruled_out_everywhere(apart: Mapping[str, tuple[RuledOut, ...]]) -> tuple[RuledOut, ...]:
+    """What no vantage point saw; where their numbers differ, each with where it was measured."""
+    because = {name: {one.cause: one.because for one in told} for name, told in apart.items()}
+    everywhere = [c for c in next(iter(because.values())) if all(c in told for told in because.values())]
+    return tuple(RuledOut(cause=c, because=_told_once({name: told[c] for name, told in because.items()})) for c in everywhere)
+
+
+def _told_once(texts: Mapping[str, str]) -> str:
+    if len(set(texts.values())) == 1:
+        return next(iter(texts.values()))
+    return " ".join(f"From {name}: {text}" for name, text in texts.items())
 
 
 def _has_its_own(case: Case) -> bool:

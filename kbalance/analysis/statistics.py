@@ -32,15 +32,15 @@ LARGEST_LOG = 690.0
 """Of an e-value, so that it stays a finite float: e to the 690 is 1e299."""
 
 
-def e_value(counts: Sequence[int], concentration: float = CONCENTRATION) -> float:
+def e_value(counts: Sequence[int]) -> float:
     """The evidence of these counts of connections against a fair draw; order does not matter, 1.0 means none."""
     n, draws = len(counts), sum(counts)
     if n < 2:
         return 1.0
     dirichlet = (
-        math.lgamma(n * concentration)
-        - math.lgamma(n * concentration + draws)
-        + sum(math.lgamma(concentration + c) - math.lgamma(concentration) for c in counts)
+        math.lgamma(n * CONCENTRATION)
+        - math.lgamma(n * CONCENTRATION + draws)
+        + sum(math.lgamma(CONCENTRATION + c) - math.lgamma(CONCENTRATION) for c in counts)
         + draws * math.log(n)
     )
     return finite(_mixture(counts, draws, dirichlet, _log_sum_of_powers(counts, _LOG_2)))
@@ -63,10 +63,9 @@ class DrawTest:
     Source: Lindon and Malek 2022, "Anytime-valid inference for multinomial count data", section 3, for the Dirichlet part.
     """
 
-    __slots__ = ("_concentration", "_counts", "_dirichlet", "_draws", "_powers")
+    __slots__ = ("_counts", "_dirichlet", "_draws", "_powers")
 
-    def __init__(self, n: int, concentration: float = CONCENTRATION) -> None:
-        self._concentration = concentration
+    def __init__(self, n: int) -> None:
         self._counts = [0] * n
         self._draws = 0
         self._dirichlet = 0.0
@@ -74,7 +73,7 @@ class DrawTest:
 
     def add(self, i: int) -> None:
         """Counts one connection for the endpoint of this index."""
-        c, n, a = self._counts[i], len(self._counts), self._concentration
+        c, n, a = self._counts[i], len(self._counts), CONCENTRATION
         self._dirichlet += math.log(n * (a + c) / (n * a + self._draws))
         self._powers += math.log1p(math.exp(c * _LOG_2 - self._powers))
         self._counts[i] = c + 1
@@ -182,7 +181,7 @@ def chance_bounds(counts: Sequence[int], coverage: float) -> tuple[tuple[float, 
         return outside
 
     for c in set(counts):
-        mixture = _log_beta(a + c, b + draws - c) - _log_beta(a, b)
+        mixture = log_beta(a + c, b + draws - c) - log_beta(a, b)
         share = min(max(c / draws, 1e-9), 1 - 1e-9)
         known[c] = (
             0.0 if c == 0 else edge(share, 1e-12, c, mixture),
@@ -234,7 +233,8 @@ def finite(log_e_value: float) -> float:
 _LOG_2 = math.log(2)
 
 
-def _log_beta(a: float, b: float) -> float:
+def log_beta(a: float, b: float) -> float:
+    """Logarithm of the beta function."""
     return math.lgamma(a) + math.lgamma(b) - math.lgamma(a + b)
 
 
@@ -249,8 +249,13 @@ def _mixture(counts: Sequence[int], draws: int, dirichlet: float, powers: float)
     ]
     if unseen := counts.count(0):
         parts.append(math.log(UNSEEN) + draws * math.log(n / (n - 1)) + math.log(unseen / n))
-    top = max(parts)
-    return top + math.log(sum(math.exp(part - top) for part in parts))
+    return log_sum(parts)
+
+
+def log_sum(terms: Sequence[float]) -> float:
+    """Logarithm of the sum of terms that are given by their logarithms."""
+    top = max(terms)
+    return top + math.log(sum(math.exp(term - top) for term in terms))
 
 
 def _log_sum_of_powers(counts: Sequence[int], log_base: float) -> float:

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import assert_never
 
-from kbalance.analysis.statistics import finite
+from kbalance.analysis.statistics import finite, log_beta, log_sum
 
 
 class _Chance(Enum):
@@ -167,7 +167,7 @@ def _surest(mixed: Sequence[Trials], unknown: Sequence[Trials], evidence: Callab
 def _alternatives(before: Trials, after: Trials) -> float:
     """The mixture's likelihood of both samples."""
     old, new = ({chance: _given(t, chance) for chance in _Chance} for t in (before, after))
-    return _log_sum([math.log(share) + old[first] + new[then] for share, first, then in _RISES])
+    return log_sum([math.log(share) + old[first] + new[then] for share, first, then in _RISES])
 
 
 def _given(t: Trials, chance: _Chance) -> float:
@@ -180,21 +180,12 @@ def _given(t: Trials, chance: _Chance) -> float:
         case _Chance.ALWAYS:
             return _at(t, 1.0)
         case _Chance.ANY:
-            return _log_beta(hits + 1, misses + 1)
+            return log_beta(hits + 1, misses + 1)
         case _Chance.NEAR:
             around = max(1, t.parts - 1)
-            return _log_beta(hits + 1, misses + around) - _log_beta(1, around)
+            return log_beta(hits + 1, misses + around) - log_beta(1, around)
         case _:
             assert_never(chance)
-
-
-def _log_beta(a: float, b: float) -> float:
-    return math.lgamma(a) + math.lgamma(b) - math.lgamma(a + b)
-
-
-def _log_sum(terms: Sequence[float]) -> float:
-    top = max(terms)
-    return top + math.log(sum(math.exp(term - top) for term in terms))
 
 
 def _at(t: Trials, chance: float) -> float:
@@ -240,7 +231,7 @@ _PARTS = ((0.4, _Chance.FAIR), (0.2, _Chance.ANY), (0.2, _Chance.NEAR), (0.1, _C
 def _bound(t: Trials, alpha: float, *, outside: float) -> float:
     """The furthest chance towards 0 or 1 that the draws leave possible: there the mixture is 1/alpha times as likely."""
     inside = t.hits / t.draws
-    least = _log_sum([math.log(share) + _given(t, chance) for share, chance in _PARTS]) + math.log(alpha)
+    least = log_sum([math.log(share) + _given(t, chance) for share, chance in _PARTS]) + math.log(alpha)
     if _at(t, outside) > least:
         return outside
     for _ in range(50):

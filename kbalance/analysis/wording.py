@@ -25,6 +25,10 @@ def millis(value: float) -> str:
     return f"{value:.0f} ms" if value >= 10 else f"{value:.1f} ms"
 
 
+def known_millis(value: float | None) -> str:
+    return "not known" if value is None else millis(value)
+
+
 def duration(seconds: float) -> str:
     """``30 seconds``, ``15 minutes``, ``1 hour``; in the largest unit that leaves a whole number."""
     for unit, length in (("hour", 3600), ("minute", 60)):

@@ -170,7 +170,8 @@ SCENARIOS: dict[str, tuple[Scenario, ...]] = {
         ("the time is not known", lambda: case(single(), facts=api(*made(1, 1, 11))), None),
     ),
     "http2-multiplexing": (
-        ("named grpc", lambda: case(single(), fresh(), facts=named("grpc-web")), LIKELY),
+        ("named grpcs", lambda: case(single(), fresh(), facts=named("grpcs-api")), LIKELY),
+        ("named grpc-web, which HTTP/1.1 carries too", lambda: case(single(), fresh(), facts=named("grpc-web")), None),
         ("appProtocol", lambda: case(single(), fresh(), facts=named("web", "kubernetes.io/h2c")), LIKELY),
         ("named http", lambda: case(single(), fresh(), facts=named("http")), None),
         ("grpc inside another name", lambda: case(single(), fresh(), facts=named("not-grpc")), None),
@@ -232,6 +233,7 @@ SCENARIOS: dict[str, tuple[Scenario, ...]] = {
         ("one missing and one dead, the rest fair", lambda: _one_missing_one_dead(100), None),
         ("it avoids a slow one", lambda: case(fresh((140, 144, 4)), direct(ms={"web-2": 51.0})), None),
         ("another one is slow", lambda: case(fresh((140, 144, 4)), direct(ms={"web-0": 51.0})), CERTAIN),
+        ("the same one, in a moment only", lambda: case(fresh((140, 144, 20)), direct(ms={"web-2": 51.0})), CERTAIN),
     ),
     "slow-endpoint": (
         ("it is avoided", lambda: case(fresh((140, 144, 4)), direct(ms={"web-2": 51.0})), CERTAIN),

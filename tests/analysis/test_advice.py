@@ -9,7 +9,7 @@ from kbalance.analysis.rules import RULES, diagnose
 from kbalance.model.plan import Options
 from kbalance.model.report import Artifact, Diagnosis, Finding, Recommendation
 from kbalance.model.target import Facts
-from kbalance.model.words import Confidence, FactsSource, PoolPolicy, Profile, Severity
+from kbalance.model.words import Closer, Confidence, FactsSource, Failure, Profile, Severity
 from tests.builders import (
     PODS,
     SERVICE,
@@ -20,8 +20,10 @@ from tests.builders import (
     endpoint,
     facts,
     fresh,
+    lifo,
     pooled,
     profile_plan,
+    refused,
     settled,
     single,
     traffic_plan,
@@ -65,15 +67,18 @@ def test_what_was_not_measured_is_predicted_or_left_open() -> None:
 
 
 def test_a_lifo_pool_is_told_what_turns_would_give() -> None:
-    lifo = settled(
-        [connection(answers("web-0", 182)), *(connection(answers(PODS[i % 3], 2)) for i in range(9))],
-        profile_plan(Profile.POOLED, pool_policy=PoolPolicy.LIFO),
-    )
-
-    best = next(iter(advised(case(lifo, fresh())).values()))
+    best = next(iter(advised(case(lifo(), fresh())).values()))
 
     assert (best.id, best.measured_busiest) == ("round-robin-pool", None)
     assert best.predicted_busiest == pytest.approx(1.48, abs=0.005)
+
+
+def test_turns_are_foretold_for_the_users_clients_wherever_the_run_started() -> None:
+    """Two vantage points had a pool each, and the user has one client."""
+    together = lifo()
+    together = replace(together, parameters={**together.parameters, "connections": 20})
+
+    assert "In turn, 10 connections over 3 endpoints" in advised(case(together, fresh()))["round-robin-pool"].why
 
 
 def test_affinity_comes_with_the_patch_that_removes_it() -> None:
@@ -91,6 +96,14 @@ def test_a_failing_endpoint_is_named_in_the_first_step() -> None:
 
     assert (first.id, first.title) == ("repair-endpoint", "Repair web-2, or let its readiness probe fail")
     assert first.why == "33 % of the requests on fresh connections failed."
+
+
+def test_an_endpoint_that_failed_once_is_not_to_be_repaired() -> None:
+    once = connection(answers("web-0", 19), endpoint="web-0", unanswered=((Failure.RESET, 1),), closed_by=Closer.FAILURE)
+    dead = [refused("web-1") for _ in range(20)]
+    asked = settled([once, *dead, connection(answers("web-2", 20), endpoint="web-2")], profile_plan(Profile.PER_ENDPOINT))
+
+    assert only(case(asked), "endpoint-failing").title == "Repair web-1, or let its readiness probe fail"
 
 
 def test_nothing_is_recommended_where_nothing_is_wrong() -> None:
@@ -186,6 +199,16 @@ def test_versions_get_the_share_of_their_pods() -> None:
     )
 
 
+def test_versions_count_only_where_every_pod_has_one() -> None:
+    """As in the finding, makers of Pods take their place."""
+    known = facts()
+    owners = ("ReplicaSet/a", "ReplicaSet/a", "ReplicaSet/b")
+    told = zip(known.endpoints, owners, strict=True)
+    known = replace(known, endpoints=tuple(replace(e, owner=o, version="v2" if e.name == "web-1" else None) for e, o in told))
+
+    assert only(case(facts=known), "mixed-versions").why.endswith(": ReplicaSet/a 67 % and ReplicaSet/b 33 %.")
+
+
 def test_pods_that_are_not_ready_are_named_with_what_their_absence_costs() -> None:
     known = facts()
     known = replace(known, endpoints=tuple(replace(e, ready=e.name != "web-1") for e in known.endpoints))
@@ -194,6 +217,24 @@ def test_pods_that_are_not_ready_are_named_with_what_their_absence_costs() -> No
 
     assert (one.id, one.title) == ("repair-readiness", "See why web-1 is not ready")
     assert one.why == "The ready ones carry 1.50 times what each would if all 3 were."
+
+
+def test_only_pods_that_are_to_serve_are_missed() -> None:
+    """One is on its way out, and one gets traffic though it is not ready."""
+    leaving, published = facts(), facts()
+    leaving = replace(
+        leaving,
+        endpoints=(
+            *leaving.endpoints[:1],
+            *(replace(e, ready=False, terminating=e.name == "web-2") for e in leaving.endpoints[1:]),
+        ),
+    )
+    published = replace(published, endpoints=tuple(replace(e, serving=e.name != "web-1") for e in published.endpoints))
+
+    assert only(case(facts=leaving), "not-ready").title == "See why web-1 is not ready"
+    assert only(case(facts=leaving), "not-ready").why == "The ready ones carry 2.00 times what each would if all 2 were."
+    assert only(case(facts=published), "not-ready").title == "See why web-1 is not ready"
+    assert only(case(facts=published), "not-ready").why == "Only ready endpoints get traffic."
 
 
 def test_texts_to_paste_come_with_every_recommendation(monkeypatch: pytest.MonkeyPatch) -> None:

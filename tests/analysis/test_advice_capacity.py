@@ -13,8 +13,8 @@ from kbalance.analysis.case import Case
 from kbalance.model.report import Forecast, Recommendation, Vantage
 from kbalance.model.target import Target
 from kbalance.model.words import Placement, TargetKind
-from tests.analysis.test_advice_ranking import found, lifo, run, speaking
-from tests.builders import SERVICE, case, facts, fresh, pooled, single
+from tests.analysis.test_advice_ranking import found, run, speaking
+from tests.builders import SERVICE, case, facts, fresh, lifo, pooled, single
 
 LIFETIME = "shorter-lifetime"
 

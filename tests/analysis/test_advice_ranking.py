@@ -8,22 +8,19 @@ from kbalance.analysis.advice import recommend
 from kbalance.analysis.advice.ranking import effect, ranked
 from kbalance.analysis.case import Case
 from kbalance.analysis.rules import diagnose
-from kbalance.model.report import Diagnosis, Finding, ProfileReport, Recommendation
+from kbalance.model.report import Diagnosis, Finding, Recommendation
 from kbalance.model.target import Facts
-from kbalance.model.words import Confidence, PoolPolicy, Profile, Severity
+from kbalance.model.words import Confidence, Severity
 from tests.builders import (
     PODS,
     SERVICE,
-    answers,
     case,
-    connection,
     direct,
     facts,
     fresh,
+    lifo,
     pods,
     pooled,
-    profile_plan,
-    settled,
     single,
     traffic_plan,
 )
@@ -63,13 +60,6 @@ def run(n: int = 3, **changes: object) -> Case:
 
 def speaking(n: int = 3, **service: object) -> Facts:
     return facts(pods(n), service=replace(SERVICE, **service))  # type: ignore[arg-type]
-
-
-def lifo(requests_on_first: int = 182) -> ProfileReport:
-    rest = [connection(answers(PODS[i % 3], (200 - requests_on_first) // 9)) for i in range(9)]
-    return settled(
-        [connection(answers("web-0", requests_on_first)), *rest], profile_plan(Profile.POOLED, pool_policy=PoolPolicy.LIFO)
-    )
 
 
 def test_what_was_measured_comes_before_what_is_predicted() -> None:

@@ -4,10 +4,10 @@ from dataclasses import replace
 import pytest
 
 from kbalance.analysis.case import Case
-from kbalance.analysis.rules import NOT_MEASURED, RULES, Role, Rule, diagnose
+from kbalance.analysis.rules import NOT_MEASURED, RULES, Role, Rule, diagnose, diagnose_all
 from kbalance.model.report import Finding, IdentityReport, ProfileReport, Vantage
 from kbalance.model.target import Address, Facts, ServiceFacts, Target
-from kbalance.model.words import Closer, Confidence, FactsSource, Failure, PoolPolicy, Profile, Severity, Stop, TargetKind
+from kbalance.model.words import Closer, Confidence, FactsSource, Failure, Profile, Severity, Stop, TargetKind
 from tests.analysis import scenarios
 from tests.builders import (
     PODS,
@@ -22,6 +22,7 @@ from tests.builders import (
     facts,
     fold,
     fresh,
+    lifo,
     pods,
     pooled,
     profile_plan,
@@ -50,13 +51,6 @@ def causes(of: Case) -> list[str]:
 
 def uneven_pool() -> ProfileReport:
     return pooled((7, 2, 1))
-
-
-def lifo_pool(opened: int = 10) -> ProfileReport:
-    """Of 200 requests, one connection carries nearly all."""
-    rest = [connection(answers(PODS[i % 3], 2)) for i in range(opened - 1)]
-    plan = profile_plan(Profile.POOLED, pool_policy=PoolPolicy.LIFO)
-    return settled([connection(answers("web-0", 200 - 2 * (opened - 1))), *rest], plan)
 
 
 def through_proxy(even: bool = True) -> ProfileReport:
@@ -241,11 +235,11 @@ SCENARIOS: dict[str, tuple[tuple[str, Callable[[], Case], Confidence | None], ..
         ("no hints", lambda: case(fresh((150, 154, 0)), facts=_placed(), vantage=HERE), None),
     ),
     "pool-order": (
-        ("last used first", lambda: case(lifo_pool(), fresh()), CERTAIN),
-        ("opens only one connection", lambda: case(lifo_pool(1), fresh()), CERTAIN),
-        ("fresh ones not measured", lambda: case(lifo_pool()), LIKELY),
+        ("last used first", lambda: case(lifo(), fresh()), CERTAIN),
+        ("opens only one connection", lambda: case(lifo(1), fresh()), CERTAIN),
+        ("fresh ones not measured", lambda: case(lifo()), LIKELY),
         ("in turn", lambda: case(uneven_pool(), fresh()), None),
-        ("fresh ones always one", lambda: case(lifo_pool(), fresh((304, 0, 0))), None),
+        ("fresh ones always one", lambda: case(lifo(), fresh((304, 0, 0))), None),
         ("no pool", lambda: case(fresh()), None),
     ),
     "connection-pinning": (
@@ -272,7 +266,7 @@ SCENARIOS: dict[str, tuple[tuple[str, Callable[[], Case], Confidence | None], ..
         ("an even pool", lambda: case(pooled((3, 3, 4)), fresh()), None),
         ("fresh not measured", lambda: case(uneven_pool()), None),
         ("more than luck", lambda: case(pooled((40, 3, 3)), fresh()), None),
-        ("the pool's order", lambda: case(lifo_pool(), fresh()), None),
+        ("the pool's order", lambda: case(lifo(), fresh()), None),
     ),
     "server-lifetime": (
         ("after two requests", lambda: case(closing_server()), CERTAIN),
@@ -384,7 +378,7 @@ def test_every_finding_is_a_sentence_with_evidence(make: Callable[[], Case]) -> 
 DIAGNOSES: dict[str, tuple[Callable[[], Case], list[str]]] = {
     "kube-proxy as it comes": (lambda: case(single(), pooled(), fresh(), direct()), ["connection-pinning"]),
     "an unlucky pool": (lambda: case(single(), uneven_pool(), fresh(), direct()), ["connection-pinning", "small-sample"]),
-    "lifo": (lambda: case(single(), lifo_pool(), fresh(), direct()), ["pool-order", "connection-pinning"]),
+    "lifo": (lambda: case(single(), lifo(), fresh(), direct()), ["pool-order", "connection-pinning"]),
     "affinity": (
         lambda: case(single(), pooled((10, 0, 0)), fresh((304, 0, 0)), direct(), facts=affine(), facts_after=affine()),
         ["session-affinity"],
@@ -569,6 +563,19 @@ def test_nothing_speaks_against_what_is_found(make: Callable[[], Case]) -> None:
 
     assert both == []
     assert all(one.because.endswith(".") for one in diagnose(made).ruled_out)
+
+
+def test_vantage_points_rule_out_together_what_none_of_them_saw() -> None:
+    """Each is kept on one endpoint, and the numbers of one are not those of the other."""
+    apart = {"here": case(single(), fresh((304, 0, 0))), "there": case(single(), fresh((0, 310, 0)))}
+
+    told = {one.cause: one.because for one in diagnose_all(case(single(), fresh((304, 310, 0))), apart).ruled_out}
+
+    assert told["session-affinity"] == "sessionAffinity is None."
+    assert told["unknown-endpoint"] == (
+        "From here: 404 answers, all from ready endpoints. From there: 410 answers, all from ready endpoints."
+    )
+    assert "source-hash" not in told
 
 
 def test_a_whole_run_rules_out_what_was_looked_for() -> None:

@@ -25,7 +25,7 @@ SETTINGS = {
     "web": WEB,
     "bare": BARE,
     "url": URL,
-    "grpc": replace(WEB, grpc=True),
+    "grpc": replace(WEB, grpc=True, http2=True),
     "short": replace(WEB, lifetime_s=0.25, refresh_s=0.5),
     **{f"host {name!r}": hostile(name) for name in HOSTILE},
 }

@@ -1,9 +1,8 @@
 """Changes at the client: who chooses an endpoint, and when."""
 
-from statistics import median
-
 from kbalance.analysis.advice.shape import all_keep, is_grpc, kept, measured
 from kbalance.analysis.case import Case
+from kbalance.analysis.checks.endpoints import middle
 from kbalance.analysis.samplesize import expected_busiest
 from kbalance.analysis.wording import count, millis, times
 from kbalance.model.report import Recommendation
@@ -61,8 +60,7 @@ def round_robin_pool(case: Case) -> Recommendation | None:
     pooled = case.pooled
     if pooled is None or pooled.parameters.get("pool_policy") == PoolPolicy.ROUND_ROBIN:
         return None
-    slots = pooled.parameters.get("connections")
-    size = case.clients * (slots if isinstance(slots, int) else 1)
+    size = case.clients * case.connections
     predicted = expected_busiest(size, case.n)
     return Recommendation(
         id="round-robin-pool",
@@ -118,4 +116,4 @@ def split_work(case: Case) -> Recommendation:
 def _median_ms(case: Case) -> float | None:
     """The median over the endpoints of their median time to answer when asked directly."""
     took = [e.latency_ms.p50 for e in case.direct.endpoints if e.latency_ms is not None] if case.direct is not None else []
-    return median(took) if took else None
+    return middle(took)

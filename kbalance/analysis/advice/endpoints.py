@@ -2,6 +2,7 @@
 
 from kbalance.analysis.advice.shape import fair
 from kbalance.analysis.case import Case
+from kbalance.analysis.checks.endpoints import failing_directly
 from kbalance.analysis.wording import count, listed, percent, times
 from kbalance.model.report import Recommendation
 from kbalance.model.words import FactsSource
@@ -10,7 +11,7 @@ from kbalance.model.words import FactsSource
 def repair_endpoint(case: Case) -> Recommendation:
     """The failing endpoint is repaired or stops being ready."""
     share = case.fresh.requests.failed / case.fresh.requests.sent if case.fresh and case.fresh.requests.sent else None
-    failing = [e.name for e in case.direct.endpoints if e.failed] if case.direct is not None else []
+    failing = [e.name for e in failing_directly(case)]
     return Recommendation(
         id="repair-endpoint",
         title=f"Repair {listed(failing) if failing else 'the failing endpoint'}, or let its readiness probe fail",

@@ -2,6 +2,7 @@
 
 from kbalance.analysis.advice.shape import all_keep, averages_out, held_words, is_grpc, measured, verb
 from kbalance.analysis.case import Case
+from kbalance.analysis.checks.clients import slots
 from kbalance.analysis.lifetime import HANDSHAKE_SHARE, JITTER, LIFETIMES_S, Renewal, advise
 from kbalance.analysis.samplesize import expected_busiest
 from kbalance.analysis.wording import count, duration, percent, times
@@ -26,10 +27,10 @@ def requests_in(lifetime_s: float, case: Case) -> tuple[float, float] | None:
     Without a pace (`--rate 0`) the run goes as fast as answers come, which says nothing about a client's days.
     """
     pooled = case.pooled
-    rate, slots = (pooled.parameters.get("rate"), pooled.parameters.get("connections")) if pooled is not None else (None, None)
-    if not isinstance(rate, int | float) or not isinstance(slots, int) or not slots:
+    rate = pooled.parameters.get("rate") if pooled is not None else None
+    if pooled is None or not isinstance(rate, int | float):
         return None
-    return rate / slots, rate / slots * lifetime_s
+    return rate / slots(pooled), rate / slots(pooled) * lifetime_s
 
 
 NO_BETTER = 0.99

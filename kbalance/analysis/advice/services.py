@@ -1,8 +1,8 @@
 """Changes of the Service's settings, and of the Pods behind it as a whole."""
 
-from collections import Counter
-
 from kbalance.analysis.case import Case
+from kbalance.analysis.checks.membership import out_of_service, versions
+from kbalance.analysis.expectation import from_outside
 from kbalance.analysis.samplesize import expected_busiest
 from kbalance.analysis.wording import count, listed, percent, times
 from kbalance.model.report import Recommendation
@@ -52,7 +52,8 @@ def spread_pods(case: Case) -> Recommendation:
 
 def external_spread(case: Case) -> Recommendation:
     """Nodes get equal shares from outside, so they should have equally many Pods."""
-    share = _outside_share(case)
+    shares = from_outside(case.facts.ready)
+    share = None if shares is None else max(shares.values()) * case.n
     return Recommendation(
         id="external-spread",
         title="Spread the Pods evenly over nodes, or set externalTrafficPolicy to Cluster",
@@ -75,8 +76,8 @@ def external_spread(case: Case) -> Recommendation:
 
 def weight_versions(case: Case) -> Recommendation:
     """The split between versions is told to something that can count requests."""
-    versions = Counter(e.version or e.owner or "unknown" for e in case.facts.ready)
-    shares = [f"{name} {percent(pods / case.n)}" for name, pods in sorted(versions.items())] if case.n else []
+    _, groups = versions(case.facts.ready)
+    shares = [f"{name} {percent(len(members) / case.n)}" for name, members in groups]
     return Recommendation(
         id="weight-versions",
         title="Split versions by weights at an HTTP proxy, not by the number of Pods",
@@ -90,15 +91,17 @@ def weight_versions(case: Case) -> Recommendation:
 
 def repair_readiness(case: Case) -> Recommendation:
     """Pods that are there become ready, and stay so."""
-    out = [e.name for e in case.facts.endpoints if not e.ready]
-    known, n = len(case.facts.endpoints), case.n
+    out, n = out_of_service(case), case.n
+    idle = [e for e in out if e not in case.facts.ready]
+    known = n + len(idle)
+    who = f"{listed(e.name for e in out)} {'is' if len(out) == 1 else 'are'}" if out else "Pods are"
     published = case.facts.service is not None and case.facts.service.publish_not_ready_addresses
     return Recommendation(
         id="repair-readiness",
-        title="See why " + (f"{listed(out)} {'is' if len(out) == 1 else 'are'}" if out else "Pods are") + " not ready",
+        title=f"See why {who} not ready",
         why=(
             f"The ready ones carry {times(known / n)} times what each would if all {known} were"
-            if out and n
+            if idle and n
             else "Only ready endpoints get traffic"
         )
         + ("; publishNotReadyAddresses sends clients of DNS to the others too." if published else "."),
@@ -106,11 +109,3 @@ def repair_readiness(case: Case) -> Recommendation:
         predicted_busiest=None,
         costs=("a readiness probe that passes too early sends requests to a Pod that cannot serve",),
     )
-
-
-def _outside_share(case: Case) -> float | None:
-    """Busiest over fair share where each node with Pods gets the same; ``None``: a node is not known."""
-    nodes = Counter(e.node for e in case.facts.ready)
-    if not nodes or None in nodes:
-        return None
-    return case.n / (len(nodes) * min(nodes.values()))

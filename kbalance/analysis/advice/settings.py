@@ -4,9 +4,9 @@ import re
 from collections.abc import Sequence
 
 from kbalance.analysis.advice.lifetimes import renewal, requests_in
+from kbalance.analysis.advice.shape import is_grpc, multiplexes
 from kbalance.analysis.artifacts import Setting
 from kbalance.analysis.case import Case, came_back
-from kbalance.analysis.checks.clients import says_http2
 from kbalance.analysis.lifetime import JITTER
 from kbalance.model.target import EndpointFacts
 from kbalance.model.words import FactsSource, TargetKind
@@ -32,8 +32,8 @@ def setting_of(case: Case) -> Setting:
         target_port=service.target_port if service is not None else None,
         endpoint_port=ports.pop() if len(ports) == 1 else None,
         scheme=target.scheme,
-        # What answers over HTTP/1.1 is not gRPC alone.
-        grpc=bool(says_http2(service)) if service is not None else None if not any(map(came_back, case.profiles)) else False,
+        grpc=_grpc(case),
+        http2=multiplexes(case),
         endpoints_named=named or case.facts.source is FactsSource.DNS,
         selector=service.selector if service is not None else (),
         headless=service is not None and service.headless,
@@ -47,6 +47,15 @@ def setting_of(case: Case) -> Setting:
         traffic_distribution=service.traffic_distribution if service is not None and not service.topology_annotation else None,
         topology_annotation=service.topology_annotation if service is not None else None,
     )
+
+
+def _grpc(case: Case) -> bool | None:
+    if is_grpc(case):
+        return True
+    # HTTP/2 may be gRPC, and what answers over HTTP/1.1 is not gRPC alone.
+    if multiplexes(case) or (case.facts.service is None and not any(map(came_back, case.profiles))):
+        return None
+    return False
 
 
 def _deployment(ready: Sequence[EndpointFacts]) -> str | None:

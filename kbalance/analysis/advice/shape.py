@@ -1,7 +1,9 @@
 """What advice asks of a case: how many connections there are, whether luck evens them out, what the Service speaks."""
 
+from collections.abc import Collection
+
 from kbalance.analysis.case import Case
-from kbalance.analysis.checks.clients import CROWDED, CROWDED_REQUESTS
+from kbalance.analysis.checks.clients import GRPC, HTTP2, crowded, says, slots
 from kbalance.analysis.samplesize import chance_above, expected_busiest
 from kbalance.analysis.wording import count, times
 from kbalance.model.report import ProfileReport
@@ -9,9 +11,6 @@ from kbalance.model.words import Placement, Spread
 
 UNLIKELY = 0.05
 """Chance of an uneven moment that needs no cure."""
-
-_HTTP2 = ("http2", "h2", "h2c")
-"""As port names and application protocols have it; Kubernetes' own word for the latter is ``kubernetes.io/h2c``."""
 
 
 def each_keeps(case: Case) -> int:
@@ -26,13 +25,10 @@ def each_keeps(case: Case) -> int:
         return 1
     if pooled is None or not pooled.connections.requests_max:
         return case.connections
-    slots = pooled.parameters.get("connections")
-    opened = slots if isinstance(slots, int) and slots else case.connections
-    fullest, mean = pooled.connections.requests_max, pooled.requests.sent / opened
-    if fullest < max(CROWDED * mean, mean + CROWDED_REQUESTS):
+    if not crowded(pooled):
         return case.connections
-    # Of opened / connections vantage points, each with a pool of its own.
-    filled = pooled.requests.sent / fullest * case.connections / opened
+    # Of slots / connections vantage points, each with a pool of its own.
+    filled = pooled.requests.sent / pooled.connections.requests_max * case.connections / slots(pooled)
     return max(1, min(case.connections, round(filled)))
 
 
@@ -53,21 +49,17 @@ def few(case: Case) -> bool:
 
 def is_grpc(case: Case) -> bool:
     """Whether the port says so, or it was spoken."""
-    return any(word == "grpc" or (word.startswith("grpc-") and not word.startswith("grpc-web")) for word in _spoken(case))
+    return says(case.facts.service, GRPC) is not None or _spoke(case, GRPC)
 
 
 def multiplexes(case: Case) -> bool:
     """Whether clients put all their requests on one connection, as those of HTTP/2 and gRPC do."""
-    return is_grpc(case) or any(word in _HTTP2 or word.partition("-")[0] in _HTTP2 for word in _spoken(case))
+    return says(case.facts.service, HTTP2) is not None or _spoke(case, HTTP2)
 
 
-def _spoken(case: Case) -> tuple[str, ...]:
-    """Words for what the Service speaks: its port's ``appProtocol`` and name (Istio reads names as ``protocol-suffix``), and
-    protocols of the run."""
-    service = case.facts.service
-    told = (service.app_protocol, service.port_name) if service is not None else ()
-    words = [word.lower().removeprefix("kubernetes.io/") for word in told if word]
-    return (*words, *(p.protocol for p in case.profiles))
+def _spoke(case: Case, protocols: Collection[str]) -> bool:
+    """Whether the run did."""
+    return any(p.protocol in protocols for p in case.profiles)
 
 
 def draws_fairly(case: Case) -> bool:

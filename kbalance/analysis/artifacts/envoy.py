@@ -58,7 +58,7 @@ def _proxy(setting: Setting, says: str, listen: str) -> str:
         host=quoted(setting.endpoints_host),
         dialled=setting.dialled,
         refresh=f"{setting.refresh_s:g}s",
-        protocol=_H2 if setting.grpc else "",
+        protocol=_H2 if setting.http2 else "",
         tls=fill(_TLS, sni=quoted(setting.host)) if setting.scheme == "https" else "",
     )
 

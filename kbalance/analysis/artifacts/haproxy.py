@@ -17,7 +17,7 @@ def to_endpoints(setting: Setting) -> Artifact:
         port=setting.dialled,
         places=MOST_ENDPOINTS,
         refresh=span(setting.refresh_s, "{}s", "{}ms"),
-        options=" proto h2" if setting.grpc else "",
+        options=" proto h2" if setting.http2 else "",
         tls=f" ssl verify required ca-file @system-ca sni str({setting.host})" if setting.scheme == "https" else "",
     )
     return Artifact(name="haproxy-to-endpoints.cfg", kind="haproxy", content=content)

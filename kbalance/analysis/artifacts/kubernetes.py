@@ -15,7 +15,7 @@ def headless_service(setting: Setting) -> Artifact | None:
         headless=quoted(setting.headless_service),
         namespace=quoted(setting.namespace),
         selector=_labels(setting, "    "),
-        port_name=quoted(setting.port_name or ("grpc" if setting.grpc else "http")),
+        port_name=quoted(setting.port_name or ("grpc" if setting.grpc else "http2" if setting.http2 else "http")),
         port=setting.dialled,
         target=_target_port(setting),
         guess=_guess(setting),

@@ -24,6 +24,8 @@ class Setting:
     scheme: str = "http"
     grpc: bool | None = None
     """Whether the Service speaks gRPC; ``None``: unknown, and there are texts for both."""
+    http2: bool = False
+    """Whether the Service speaks HTTP/2, as gRPC does."""
     selector: tuple[tuple[str, str], ...] = ()
     """The Service's, where it is known."""
     endpoints_named: bool = True

@@ -3,9 +3,8 @@
 from kbalance.analysis import groups
 from kbalance.analysis.case import Case, Conclusion, choosing, settings, unexplained
 from kbalance.analysis.checks.endpoints import avoided, missing_names
-from kbalance.analysis.checks.proxied import proxy_keepalive, proxy_policy
+from kbalance.analysis.checks.proxied import far_from_fair, proxy_keepalive, proxy_policy
 from kbalance.analysis.checks.settings import busiest
-from kbalance.analysis.samplesize import noticeable
 from kbalance.analysis.statistics import e_value
 from kbalance.analysis.wording import count, listed, odds, percent, times
 from kbalance.model.report import EndpointLoad, ProfileReport
@@ -45,7 +44,9 @@ def balancer_biased(case: Case) -> Conclusion | None:
         return None
     explained = {*missing_names(case), *case.dead}
     loads = [e for e in fresh.endpoints if e.name not in explained and (e.expected_share or 0.0) > 0]
-    if len(loads) < 2 or not _noticeable(loads, case.tolerance) or not _unfair_without(case, loads, explained):
+    if len(loads) < 2 or not far_from_fair([e.connections for e in loads], case.tolerance):
+        return None
+    if not _unfair_without(case, loads, explained):
         return None
     if avoided(case):
         # A balancer by least connections does what it is there for; the endpoint that is slow is the cause.
@@ -84,12 +85,6 @@ def _grouped(case: Case, loads: list[EndpointLoad]) -> tuple[str, ...]:
     )
     luck = f"one dealing of the groups in {1 / found.by_luck:.0f} would tell it as well"
     return (f"By {found.by}: {parts}; inside each it is fair ({luck}).",)
-
-
-def _noticeable(loads: list[EndpointLoad], tolerance: float) -> bool:
-    """Whether somebody is far from the fair share: with enough connections any real balancer differs from it a little."""
-    margin = noticeable(len(loads), tolerance)
-    return any(abs(_ratio(load, loads) - 1) >= margin for load in loads)
 
 
 def _ratio(load: EndpointLoad, loads: list[EndpointLoad]) -> float:

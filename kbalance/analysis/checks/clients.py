@@ -1,5 +1,7 @@
 """What clients that hold connections make of a path that shares out fresh ones fairly."""
 
+from collections.abc import Collection
+
 from kbalance.analysis.case import Case, Conclusion, fair_fresh, held, settings, spreading_fresh, static_explanations
 from kbalance.analysis.samplesize import expected_busiest
 from kbalance.analysis.wording import count, odds, times
@@ -11,8 +13,8 @@ CROWDED = 2.0
 """Requests on the fullest connection over the pool's mean, from which on the pool's order and not the draw makes the load uneven:
 below, the draw of a few connections already does more."""
 
-HTTP2_PROTOCOLS = frozenset(("kubernetes.io/h2c", "h2c", "http2", "h2", "grpc", "grpc-web"))
-HTTP2_NAMES = frozenset(("grpc", "grpcs", "http2", "h2c", "h2"))
+GRPC = frozenset(("grpc", "grpcs"))
+HTTP2 = GRPC | {"http2", "h2", "h2c"}
 
 CROWDED_REQUESTS = 5
 """And so many requests more than the mean, or the pool was hardly used."""
@@ -25,18 +27,17 @@ def pool_order(case: Case) -> Conclusion | None:
         return None
     if case.fresh is not None and not spreading_fresh(case):
         return None
-    slots = _slots(pooled)
-    mean = pooled.requests.sent / slots
-    if slots < 2 or pooled.connections.requests_max < max(CROWDED * mean, mean + CROWDED_REQUESTS):
+    size = slots(pooled)
+    if size < 2 or not crowded(pooled):
         return None
     policy = pooled.parameters.get("pool_policy")
     chosen = policy not in (None, PoolPolicy.ROUND_ROBIN)
     return Conclusion(
         confidence=Confidence.CERTAIN if chosen and fair_fresh(case) else Confidence.LIKELY,
-        summary=f"The pool of {slots} sends most requests down few connections, so a bigger pool would not help.",
+        summary=f"The pool of {size} sends most requests down few connections, so a bigger pool would not help.",
         evidence=(
             f"pooled ({policy}): {pooled.connections.requests_max} of {pooled.requests.sent} requests on one connection; "
-            f"in turn, each of {slots} would carry {mean:.0f}.",
+            f"in turn, each of {size} would carry {pooled.requests.sent / size:.0f}.",
             *_load(pooled),
             *_fresh_evidence(case),
         ),
@@ -45,8 +46,7 @@ def pool_order(case: Case) -> Conclusion | None:
 
 def http2_multiplexing(case: Case) -> Conclusion | None:
     """The port speaks HTTP/2, whose clients put every request on one connection, and a connection stays where it was opened."""
-    service = case.facts.service
-    said = says_http2(service) if service is not None else None
+    said = says(case.facts.service, HTTP2)
     pinned = connection_pinning(case)
     if said is None or pinned is None:
         return None
@@ -62,15 +62,21 @@ def http2_multiplexing(case: Case) -> Conclusion | None:
     )
 
 
-def says_http2(service: ServiceFacts) -> str | None:
-    """The words by which the API tells that a port speaks HTTP/2.
+def says(service: ServiceFacts | None, protocols: Collection[str]) -> str | None:
+    """The words by which the API tells that a port speaks one of these, `GRPC` or `HTTP2`.
 
-    Source: KEP-3726 (kubernetes.io/h2c); istio.io/latest/docs/ops/configuration/traffic-management/protocol-selection.
+    Source: KEP-3726 (kubernetes.io/h2c); istio.io/latest/docs/ops/configuration/traffic-management/protocol-selection (names are
+    ``protocol-suffix``; grpc-web goes over HTTP/1.1 as well).
     """
-    protocol, name = service.app_protocol or "", service.port_name or ""
-    if protocol.lower() in HTTP2_PROTOCOLS:
+    protocol, name = (service.app_protocol or "", service.port_name or "") if service is not None else ("", "")
+    if _protocol(protocol) in protocols:
         return f"appProtocol {protocol}"
-    return f"the name {name}" if name.lower().split("-")[0] in HTTP2_NAMES else None
+    return f"the name {name}" if _protocol(name) in protocols else None
+
+
+def _protocol(word: str) -> str:
+    word = word.lower().removeprefix("kubernetes.io/")
+    return "grpc-web" if word.startswith("grpc-web") else word.partition("-")[0]
 
 
 def connection_pinning(case: Case) -> Conclusion | None:
@@ -122,10 +128,16 @@ def _unequal(report: ProfileReport) -> bool:
     return report.spread in (Spread.PINNED, Spread.UNEVEN)
 
 
-def _slots(report: ProfileReport) -> int:
-    """The size of the pool."""
-    slots = report.parameters.get("connections")
-    return slots if isinstance(slots, int) else report.connections.planned
+def slots(report: ProfileReport) -> int:
+    """The size of the pool; of all vantage points' pools together."""
+    planned = report.parameters.get("connections")
+    return planned if isinstance(planned, int) and planned else report.connections.planned
+
+
+def crowded(report: ProfileReport) -> bool:
+    """Whether the fullest connection carries far more than the mean of the pool."""
+    mean = report.requests.sent / slots(report)
+    return report.connections.requests_max >= max(CROWDED * mean, mean + CROWDED_REQUESTS)
 
 
 def _load(report: ProfileReport) -> tuple[str, ...]:

@@ -44,10 +44,7 @@ def endpoint_failing(case: Case) -> Conclusion | None:
         return None
     if case.direct is None:
         return _failing_unseen(case)
-    gone = _gone(case)
-    failing = [
-        e for e in case.direct.endpoints if e.failed >= max(FAILING_LEAST, FAILING_SHARE * e.requests) and e.name not in gone
-    ]
+    failing = failing_directly(case)
     unreachable = all(e.failed == e.requests for e in case.direct.endpoints)
     if unreachable and any(_works(p) for p in case.through):
         # All fail directly and yet the target answers: it is the direct way that is closed from here, not the endpoints.
@@ -68,9 +65,15 @@ def endpoint_failing(case: Case) -> Conclusion | None:
     )
 
 
+def failing_directly(case: Case) -> list[EndpointLoad]:
+    """Endpoints that failed too often when asked directly, but for those that left during the run."""
+    asked, gone = case.direct.endpoints if case.direct is not None else (), _gone(case)
+    return [e for e in asked if e.failed >= max(FAILING_LEAST, FAILING_SHARE * e.requests) and e.name not in gone]
+
+
 def avoided(case: Case) -> dict[str, int]:
     """Slow endpoints with their fresh connections, where they get less than the others and these are treated alike."""
-    fresh, slow = case.fresh, _slow_names(case)
+    fresh, slow = case.fresh, {e.name for e, _ in _slow(case)}
     if fresh is None or not slow or fresh.placement is not Placement.BIASED:
         return {}
     drawn = {e.name: e.connections for e in fresh.endpoints if e.expected_share}
@@ -81,9 +84,11 @@ def avoided(case: Case) -> dict[str, int]:
     return fewer if len(fewer) == len(slow) else {}
 
 
-def _slow_names(case: Case) -> set[str]:
+def _slow(case: Case) -> list[tuple[EndpointLoad, float]]:
+    """Slow endpoints, and their median over the others'."""
     measured = _timed(case.direct) if case.direct is not None else []
-    return {e.name for e in measured if _slowness(e, [o for o in measured if o is not e]) is not None}
+    found = ((e, _slowness(e, [o for o in measured if o is not e])) for e in measured)
+    return [(e, ratio) for e, ratio in found if ratio is not None and _slow_elsewhere(case, e.name)]
 
 
 def _timed(report: ProfileReport) -> list[EndpointLoad]:
@@ -109,17 +114,13 @@ def _gone(case: Case) -> set[str]:
 
 def slow_endpoint(case: Case) -> Conclusion | None:
     """Endpoints whose median, asked directly, lies beyond nearly all answers of the others."""
-    if case.direct is None:
-        return None
-    measured = _timed(case.direct)
-    slow = [(e, ratio) for e in measured if (ratio := _slowness(e, [o for o in measured if o is not e])) is not None]
-    slow = [(e, ratio) for e, ratio in slow if _slow_elsewhere(case, e.name)]
-    if not slow:
+    slow = _slow(case)
+    if case.direct is None or not slow:
         return None
     names = [e.name for e, _ in slow]
     worst = max(slow, key=lambda pair: pair[1])[0]
-    others = [e for e in measured if e.name not in names]
-    typical = _middle([_p50(e) for e in others]) or 0.0
+    others = [e for e in _timed(case.direct) if e.name not in names]
+    typical = middle([_p50(e) for e in others]) or 0.0
     return Conclusion(
         confidence=Confidence.CERTAIN if len(slow) == 1 and worst.requests >= 2 * SLOW_ANSWERS else Confidence.LIKELY,
         summary=f"Far slower than the others when asked directly: {listed(names)} "
@@ -337,7 +338,7 @@ def _works(report: ProfileReport) -> bool:
 
 def _slowness(load: EndpointLoad, others: list[EndpointLoad]) -> float | None:
     """How many times the others' median this endpoint's is, if that is no noise."""
-    typical, tail = (_middle([value(o) for o in others]) for value in (_p50, _p90))
+    typical, tail = (middle([value(o) for o in others]) for value in (_p50, _p90))
     if typical is None or tail is None:
         return None
     mine = _p50(load)
@@ -353,7 +354,7 @@ def _p90(load: EndpointLoad) -> float:
     return load.latency_ms.p90 if load.latency_ms else 0.0
 
 
-def _middle(values: list[float]) -> float | None:
+def middle(values: list[float]) -> float | None:
     """The median; ``None`` of nothing."""
     ordered = sorted(values)
     return (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2 if ordered else None

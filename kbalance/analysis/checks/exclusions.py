@@ -1,7 +1,7 @@
 """Why a cause is not there: the fact or number that speaks against it; ``None`` where it is merely not shown."""
 
 from kbalance.analysis.case import Case, fair_fresh, held, met
-from kbalance.analysis.checks.clients import pool_order, says_http2
+from kbalance.analysis.checks.clients import HTTP2, pool_order, says
 from kbalance.analysis.checks.endpoints import endpoint_failing, slow_endpoint
 from kbalance.analysis.checks.membership import not_ready
 from kbalance.analysis.checks.settings import external_traffic_policy
@@ -117,7 +117,7 @@ def in_turn(case: Case) -> str | None:
 
 def not_http2(case: Case) -> str | None:
     service = case.facts.service
-    if service is None or says_http2(service):
+    if service is None or says(service, HTTP2):
         return None
     named = ("appProtocol", service.app_protocol), ("the name", service.port_name)
     said = " and ".join(f"{what} {word}" for what, word in named if word) or "neither name nor appProtocol"

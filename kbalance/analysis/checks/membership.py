@@ -20,7 +20,7 @@ YOUNG_GAP_S = 60.0
 
 def not_ready(case: Case) -> Conclusion | None:
     """Endpoints that are listed and do not serve, and are not on their way out; or all that serve are on their way out."""
-    out = [e for e in case.facts.endpoints if not (e.ready and e.serving) and not e.terminating]
+    out = out_of_service(case)
     service = case.facts.service
     if case.facts.source is not FactsSource.API or not case.n:
         return None
@@ -45,6 +45,11 @@ def not_ready(case: Case) -> Conclusion | None:
     )
 
 
+def out_of_service(case: Case) -> list[EndpointFacts]:
+    """Endpoints that are listed and do not serve, and are not on their way out."""
+    return [e for e in case.facts.endpoints if not (e.ready and e.serving) and not e.terminating]
+
+
 def _who_carries(case: Case, out: Sequence[EndpointFacts]) -> str:
     """What becomes of the traffic of those that are out."""
     if all(e in case.facts.ready for e in out):
@@ -64,7 +69,7 @@ def _all_leave(case: Case) -> Conclusion:
 
 def mixed_versions(case: Case) -> Conclusion | None:
     """Pods of several makers or versions serve side by side."""
-    by, groups = _versions(case.facts.ready)
+    by, groups = versions(case.facts.ready)
     if len(groups) < 2:
         return None
     return Conclusion(
@@ -75,7 +80,7 @@ def mixed_versions(case: Case) -> Conclusion | None:
     )
 
 
-def _versions(ready: Sequence[EndpointFacts]) -> tuple[str, list[tuple[str, list[EndpointFacts]]]]:
+def versions(ready: Sequence[EndpointFacts]) -> tuple[str, list[tuple[str, list[EndpointFacts]]]]:
     """Endpoints by version, or by maker where not all have one."""
     for by, values in (("versions", [e.version for e in ready]), ("makers of Pods", [e.owner for e in ready])):
         known = [value for value in values if value is not None]

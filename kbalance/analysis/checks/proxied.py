@@ -1,6 +1,6 @@
 """What a proxy on the way makes of requests and connections."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from kbalance.analysis.case import Case, Conclusion, choosing, met
 from kbalance.analysis.samplesize import draws_to_fix, draws_to_miss, noticeable
@@ -111,7 +111,7 @@ def proxy_policy(case: Case) -> Conclusion | None:
     if not case.proxied or case.n < 2 or _keeps_connections(case):
         return None
     report, counts = _policy_counts(case)
-    if report is None or not _noticeable(counts, case.tolerance):
+    if report is None or not far_from_fair(counts, case.tolerance):
         return None
     if e_value(counts) < 1 / (report.evidence.alpha or case.alpha):
         return None
@@ -143,8 +143,9 @@ def _policy_counts(case: Case) -> tuple[ProfileReport | None, tuple[int, ...]]:
     return report, tuple(e.connections for e in report.endpoints)
 
 
-def _noticeable(counts: tuple[int, ...], tolerance: float) -> bool:
-    fair = sum(counts) / len(counts)
+def far_from_fair(counts: Sequence[int], tolerance: float) -> bool:
+    """Whether somebody is far from the fair share: with enough connections any real balancer differs from it a little."""
+    fair = max(1, sum(counts)) / len(counts)
     return any(abs(c / fair - 1) >= noticeable(len(counts), tolerance) for c in counts)
 
 
