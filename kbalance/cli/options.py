@@ -342,7 +342,7 @@ def _body(text: str | None) -> bytes:
     if text is None:
         return b""
     if not text.startswith("@"):
-        return text.encode()
+        return os.fsencode(text)
     try:
         with open(text[1:], "rb") as file:
             return file.read()

@@ -105,10 +105,11 @@ def check_outputs(wanted: Wanted) -> None:
             os.makedirs(wanted.artifacts, exist_ok=True)
         except OSError as error:
             raise TargetError(f"The artifacts cannot be written to {wanted.artifacts}: {error.strerror}.") from error
-    places = [file for _, file in wanted.reports]
-    for file in places:
+    files = [file for _, file in wanted.reports]
+    places = [file and os.path.realpath(file) for file in files]
+    for file, place in zip(files, places, strict=True):
         where = "standard output" if file is None else file
-        if places.count(file) > 1:
+        if places.count(place) > 1:
             raise TargetError(f"Two reports cannot go to {where}; give one of them a file, as in -o json=FILE.")
         if file is not None and (os.path.isdir(file) or not os.access(os.path.dirname(file) or ".", os.W_OK)):
             raise TargetError(f"The report cannot be written to {where}: no such folder, or not writable.")

@@ -127,8 +127,7 @@ def _service_facts(service: Object, port: Object) -> ServiceFacts:
         session_affinity=spec.get("sessionAffinity") or "None",
         internal_traffic_policy=spec.get("internalTrafficPolicy") or "Cluster",
         external_traffic_policy=spec.get("externalTrafficPolicy") or None,
-        traffic_distribution=spec.get("trafficDistribution")
-        or ("topology-mode: Auto" if _topology_annotation(service) else None),
+        traffic_distribution=spec.get("trafficDistribution") or ("topology-mode: Auto" if annotation else None),
         affinity_timeout_s=_in(service, "spec", "sessionAffinityConfig", "clientIP", "timeoutSeconds"),
         publish_not_ready_addresses=bool(spec.get("publishNotReadyAddresses")),
         has_selector=bool(spec.get("selector")),

@@ -7,10 +7,10 @@ from typing import cast
 
 from kbalance.model.comparison import Comparison, EndpointChange, Item, ProfileChange, Side, Source
 from kbalance.model.words import DiffFormat, Matching, Outcome, Profile, Verdict
-from kbalance.render import Style
+from kbalance.render import Style, gfm
 from kbalance.render.distribution import FEW, factor, legend, percent
 from kbalance.render.json import plain
-from kbalance.render.names import Labels, numbered, shortened
+from kbalance.render.names import Labels, ending, numbered, shortened
 from kbalance.render.terminal import Ink, bullets, columns, field, harmless, heading, paint, spark, table, visible, wrapped
 
 SCHEMA = "kbalance/diff/v1"
@@ -195,9 +195,7 @@ def _latencies(comparison: Comparison, style: Style) -> list[str]:
 def _endpoint_name(e: EndpointChange, style: Style) -> str:
     """Both names where they differ, cut at the front to what fits."""
     name = e.after if e.before in (None, e.after) else f"{e.before} -> {e.after}" if e.after else e.before
-    room = columns(style) - 40
-    name = name or ""
-    return name if len(name) <= room else f"..{name[2 - room :]}"
+    return ending(name or "", columns(style) - 40)
 
 
 def _slowness(e: EndpointChange) -> tuple[float, str]:
@@ -273,9 +271,9 @@ def _markdown(comparison: Comparison, style: Style) -> str:
     comparison = harmless(comparison, Style(colour=False, width=style.width, unicode=True))
     heads = ["profile", "connections", "busiest", "idle", "failed", "placement", "load"]
     rows = [_markdown_row(change, comparison) for change in comparison.profiles]
-    parts = [f"**{_title(comparison)}**: {_escaped(comparison.headline)}"]
+    parts = [f"**{_title(comparison)}**: {gfm.prose(comparison.headline)}"]
     if rows:
-        parts.append("\n".join(map(_markdown_line, [heads, ["---"] * len(heads), *rows])))
+        parts.append("\n".join(gfm.table([heads, *rows], ["left"] * len(heads))))
     why = [*map(_capital, comparison.settings), *(f"{i.verdict.value}: {i.summary}" for i in _worth_telling(comparison))]
     parts += [
         _markdown_shares(comparison),
@@ -293,10 +291,10 @@ def _markdown_shares(comparison: Comparison) -> str:
         return ""
     heads = ["endpoint", *(p.profile for p in comparison.profiles)]
     rows = [
-        [_escaped(name), *(_markdown_share(p, i, name, comparison) for p in comparison.profiles)]
+        [gfm.prose(name), *(_markdown_share(p, i, name, comparison) for p in comparison.profiles)]
         for i, name in enumerate(_names(comparison))
     ]
-    return "\n".join(map(_markdown_line, [heads, ["---"] * len(heads), *rows]))
+    return "\n".join(gfm.table([heads, *rows], ["left"] * len(heads)))
 
 
 def _markdown_share(change: ProfileChange, rank: int, name: str, comparison: Comparison) -> str:
@@ -312,27 +310,18 @@ def _markdown_row(change: ProfileChange, comparison: Comparison) -> list[str]:
     item = next((i for i in comparison.items if i.what == "load" and i.profile == change.profile), None)
     failed = [percent(side.failed / side.requests if side.requests else None) for side in (old, new)]
     return [
-        _escaped(change.profile),
+        gfm.prose(change.profile),
         f"{old.connections} -> {new.connections}",
         f"{factor(old.busiest)} -> {factor(new.busiest)}",
         f"{old.idle} -> {new.idle}",
         f"{failed[0]} -> {failed[1]}",
-        _escaped(f"{old.placement} -> {new.placement}"),
+        f"{gfm.prose(old.placement)} -> {gfm.prose(new.placement)}",
         "not compared" if change.obstacles else item.verdict.value if item else "",
     ]
 
 
-def _markdown_line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
 def _markdown_list(title: str, sentences: Sequence[str]) -> str:
-    return "\n".join([f"**{title}**", "", *(f"- {_escaped(s)}" for s in sentences)]) if sentences else ""
-
-
-def _escaped(text: str) -> str:
-    """Names of endpoints and words of servers as they are, whatever signs they hold."""
-    return "".join(f"\\{c}" if c in "\\`*_[]<>|#" else c for c in text).replace("-\\>", "->")
+    return "\n".join([f"**{title}**", "", *gfm.bullets(sentences)]) if sentences else ""
 
 
 # --- for machines

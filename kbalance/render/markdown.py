@@ -1,6 +1,7 @@
 """The report for GitHub: a job summary or a ticket. The answer and the picture are in sight, the rest is folded."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import PurePosixPath
 
 from kbalance.model.report import Artifact, EndpointLoad, Forecast, ProfileReport, Recommendation, Report, RuledOut
@@ -66,6 +67,7 @@ _LANGUAGES = {
 
 def render(report: Report, style: Style) -> str:
     """The report in GitHub Flavored Markdown."""
+    style = replace(style, colour=False)
     report = harmless(report, style)
     sections = (
         _head(report, style),

@@ -114,8 +114,8 @@ def _harmless(value: Any, style: Style) -> Any:
         case Address():
             return Address(_printable(value.ip, style), value.port)
         case Artifact():
-            # Spaces for tabs, which would be escaped like any other control character.
-            content = "\n".join(_printable(line, style) for line in value.content.expandtabs(4).splitlines())
+            # To be copied, so nothing is cut; spaces for tabs, which would be escaped like any other control character.
+            content = "\n".join(_clean(line, style) for line in value.content.expandtabs(4).splitlines())
             return replace(value, name=_printable(value.name, style), kind=_printable(value.kind, style), content=content)
         case tuple():
             return tuple(_harmless(item, style) for item in value)
@@ -127,8 +127,11 @@ def _harmless(value: Any, style: Style) -> Any:
 
 
 def _printable(text: str, style: Style) -> str:
+    return _clean(text if len(text) <= LONGEST else f"{text[:LONGEST]}...", style)
+
+
+def _clean(text: str, style: Style) -> str:
     """The text without control characters; in ASCII, typographic signs by their look and anything else by its number."""
-    text = text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
     text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
     return text if style.unicode else text.translate(_IN_ASCII).encode("ascii", "backslashreplace").decode("ascii")
 

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from kbalance.analysis.advice import WAYS_OUT
-from kbalance.analysis.artifacts import FIXES, NOTHING_TO_PASTE, Setting, artifacts
+from kbalance.analysis.artifacts import FIXES, Setting, artifacts
 from kbalance.analysis.artifacts.text import fill, shell, wrapped
 from kbalance.model.report import Artifact
 from tests.artifacts.conftest import run, tool
@@ -27,6 +27,23 @@ SETTINGS = {
     **{f"host {name!r}": hostile(name) for name in HOSTILE},
     **{f"service {name!r}": hostile_service(name) for name in HOSTILE},
 }
+
+NOTHING_TO_PASTE = frozenset(
+    {
+        "event-driven",  # another architecture
+        "fewer-bigger-pods",  # a number of replicas and its resources, which only their owner can tell
+        "change-scheduler",  # lies in a balancer that the run did not see
+        "split-work",  # in the application
+        "weight-versions",  # the weights are their owner's to choose
+        "repair-endpoint",
+        "repair-readiness",
+        "inspect-slow-endpoint",
+        "measure-again",
+        "correct-endpoints",  # in the command line
+        "check-selector",
+    }
+)
+"""Recommendations that no text makes."""
 
 
 def every(setting: Setting) -> list[tuple[str, Artifact]]:

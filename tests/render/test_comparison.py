@@ -103,7 +103,7 @@ def test_words_of_servers_reach_the_terminal_harmless() -> None:
 
     assert "\x1b" not in _text(made)
     assert "evil\\x1b[31m" in _text(made)
-    assert "| a\\|b\\\\n | " in render(made, DiffFormat.MARKDOWN, style=PLAIN)
+    assert "| a&#124;b&#92;n | " in render(made, DiffFormat.MARKDOWN, style=PLAIN)
 
 
 def test_markdown_leads_with_the_answer_and_has_whole_tables(comparison: Comparison) -> None:

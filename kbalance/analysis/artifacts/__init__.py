@@ -12,7 +12,7 @@ from kbalance.analysis.artifacts.setting import Setting
 from kbalance.analysis.artifacts.text import wrapped
 from kbalance.model.report import Artifact
 
-__all__ = ["FIXES", "NOTHING_TO_PASTE", "Setting", "artifacts"]
+__all__ = ["FIXES", "Setting", "artifacts"]
 
 Text = Callable[[Setting], Artifact | None]
 """``None``: there is no such text for this setting."""
@@ -36,7 +36,7 @@ FIXES: dict[str, tuple[Text, ...]] = {
         istio.injection,
         istio.destination_rule,
         linkerd.injection,
-        kubernetes.headless_for_sidecar,
+        kubernetes.headless_service,
         envoy.sidecar,
     ),
     "shorter-lifetime": (
@@ -70,7 +70,7 @@ FIXES: dict[str, tuple[Text, ...]] = {
     "spread-pods": (kubernetes.spread_pods,),
     "external-spread": (kubernetes.external_traffic_everywhere, kubernetes.spread_pods),
     "proxy-to-endpoints": (
-        kubernetes.headless_for_sidecar,
+        kubernetes.headless_service,
         envoy.proxy_to_endpoints,
         haproxy.to_endpoints,
         nginx.to_endpoints,
@@ -90,25 +90,8 @@ FIXES: dict[str, tuple[Text, ...]] = {
 }
 """By recommendation: its texts, in the order in which they are read."""
 
-NOTHING_TO_PASTE = frozenset(
-    {
-        "event-driven",  # another architecture
-        "fewer-bigger-pods",  # a number of replicas and its resources, which only their owner can tell
-        "change-scheduler",  # lies in a balancer that the run did not see
-        "split-work",  # in the application
-        "weight-versions",  # the weights are their owner's to choose
-        "repair-endpoint",
-        "repair-readiness",
-        "inspect-slow-endpoint",
-        "measure-again",
-        "correct-endpoints",  # in the command line
-        "check-selector",
-    }
-)
-
 BY_NAME = frozenset(("client-side-balancing", "meshed-client", "proxy-to-endpoints"))
 """Whose texts look all endpoints up in DNS."""
-"""Recommendations that no text makes."""
 
 
 def artifacts(fix: str, setting: Setting) -> tuple[Artifact, ...]:

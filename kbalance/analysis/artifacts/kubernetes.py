@@ -24,11 +24,6 @@ def headless_service(setting: Setting) -> Artifact | None:
     return Artifact(name="headless-service.yaml", kind="kubernetes", content=content)
 
 
-def headless_for_sidecar(setting: Setting) -> Artifact | None:
-    """The same, for a proxy that looks the endpoints up."""
-    return headless_service(setting)
-
-
 def endpoint_reader(setting: Setting) -> Artifact | None:
     """The least that a client needs that watches the API instead of asking DNS."""
     if setting.namespace is None:
