@@ -25,12 +25,12 @@ ALPHA = alpha_share(Profile.SHORT_LIVED, Options())
 _HEAD = """\
 # How often kbalance is right
 
-Each cause on the dataplane that produces it, probed again and again with `kbalance probe` as users run it (`--rate 0`, all else
-at its defaults unless a row says so), and its verdict beside what was arranged. Before the first probe of each row the pods' own
-counts have to show that the dataplane does what the row says; one that does not is listed as not measured.
+Each cause that leads a verdict on the dataplane that produces it, probed again and again with `kbalance probe` as users run it
+(`--rate 0`, all else at its defaults unless a row says so), and its verdict beside what was arranged. Before the first probe of
+each row the pods' own counts have to show that the dataplane does what the row says; one that does not is listed as not measured.
 
 A verdict is **right** when its cause is the one that was arranged or another one that is true there as well. ✗ marks a wrong one,
-◐ one that is right but lacks a finding that should stand beside it, ? one that claims nothing.
+◐ one that is right but lacks a finding that should stand beside it ("with"), ? one that claims nothing.
 """
 
 
@@ -104,9 +104,10 @@ def _detail(group: Sequence[Trial]) -> list[object]:
         return _joined(f"{median(value(trial) for trial in some):.{digits}f}" for _, some in by_size)
 
     first = group[0]
+    also = sorted({cause for trial in group for cause in trial.also})
     return [
         _sign(group),
-        first.scenario,
+        first.scenario + (f" (with {', '.join(f'`{cause}`' for cause in also)})" if also else ""),
         first.dataplane,
         _joined(n for n, _ in by_size),
         len(group),

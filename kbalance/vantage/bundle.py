@@ -7,8 +7,17 @@ from pathlib import Path
 ROOMS = ("model", "wire", "balancing", "traffic", "analysis", "vantage")
 """What the agent imports; command line, reports and the Kubernetes API stay at home."""
 
-LEFT_OUT = ("analysis/advice", "analysis/artifacts", "analysis/checks")
-"""Folders of these rooms for whoever draws the conclusions, which is not the agent."""
+LEFT_OUT = tuple(
+    f"{room}/{name}"
+    for room, names in {
+        "analysis": "advice artifacts case.py causes.py changes.py checks comparability.py comparison.py groups.py lifetime.py"
+        " outcome.py pairing.py questions.py rules.py thresholds.py two_samples.py wording.py",
+        "balancing": "incoming.py link.py outgoing.py transport.py",
+        "model": "comparison.py past.py",
+    }.items()
+    for name in names.split()
+)
+"""Of these rooms: what draws and compares conclusions, and the transport of httpx, which the agent's image has not."""
 
 _MAIN = """\
 import sys

@@ -49,7 +49,7 @@ def test_expected_busiest_is_smooth_where_the_method_changes(n: int) -> None:
 
 @pytest.mark.parametrize(("n", "runs"), [(2, 400), (3, 400), (5, 300), (10, 200), (20, 100)])
 def test_planned_draws_keep_both_error_rates(n: int, runs: int) -> None:
-    """A fair chooser is called biased or uneven in fewer than alpha = 0.5 % of runs, a doubled endpoint missed in fewer than 5 %.
+    """A fair chooser is called biased or uneven in fewer than alpha = 0.5 % of runs, a doubled endpoint missed in fewer than 2 %.
 
     The seed is fixed; were the rates at their limits, the bounds below (limit plus three standard errors) would hold with 99.8 %.
     """

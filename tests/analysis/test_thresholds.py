@@ -7,15 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kbalance.analysis.planning import alpha_share
-from kbalance.analysis.samplesize import draws_to_tell
 from kbalance.analysis.thresholds import PROFILE_METRICS, RUN_METRICS, check_facts, check_profiles, judged, parse
 from kbalance.errors import TargetError
 from kbalance.model.plan import Limit, Options
 from kbalance.model.report import Latency, Report, Threshold
 from kbalance.model.target import Facts
 from kbalance.model.words import Comparison, FactsSource, Profile, Spread
-from tests.builders import facts
+from tests.builders import facts, traffic_plan
 from tests.render.conftest import SAMPLES
 
 OF_A_PROFILE = [metric.name for metric in PROFILE_METRICS]
@@ -280,19 +278,19 @@ def test_names_outlive_any_rewording() -> None:
         (3, 1.5, 0, 0.001),
         (10, 1.5, 0, 0.001),
         (15, 1.5, 0, 0.001),
-        (20, 1.5, 0.0075, 0.0085),
+        (20, 1.5, 0.008, 0.0095),
         (50, 1.5, 0.5, 1),
-        (3, 1.3, 0.00003, 0.00007),
-        (5, 1.3, 0.0015, 0.0025),
-        (10, 1.3, 0.015, 0.025),
+        (3, 1.3, 0.00001, 0.00003),
+        (5, 1.3, 0.001, 0.002),
+        (10, 1.3, 0.01, 0.02),
     ],
 )
 def test_luck_breaks_a_threshold_as_often_as_the_page_says(endpoints: int, bound: float, least: float, most: float) -> None:
     """docs/thresholds.md, at the connections that a run with the defaults makes."""
-    options = Options()
-    planned = draws_to_tell(endpoints, options.tolerance, alpha_share(Profile.SHORT_LIVED, options))
+    plan = traffic_plan(facts([f"web-{i}" for i in range(endpoints)]), Options())
+    (planned,) = (p for p in plan.profiles if p.profile is Profile.SHORT_LIVED)
 
-    assert least <= _busiest_above(bound, endpoints, min(planned, options.max_connections - 50)) <= most
+    assert least <= _busiest_above(bound, endpoints, planned.requests) <= most
 
 
 def _busiest_above(bound: float, endpoints: int, draws: int) -> float:

@@ -15,9 +15,6 @@ WEB = Setting(
     endpoint_port=8080,
     selector=(("app", "web"), ("app.kubernetes.io/part-of", "shop")),
     owner="web",
-    container="web",
-    client="orders",
-    client_namespace="sales",
     node="node-1",
     internal_traffic_policy_local=True,
     traffic_distribution="PreferClose",
@@ -52,7 +49,7 @@ def hostile(name: str) -> Setting:
 
 def hostile_service(name: str) -> Setting:
     """The API lets no such names through, except in selectors."""
-    return replace(WEB, service=name, port_name=name, target_port=name, selector=((name, name),), owner=name, client=name)
+    return replace(WEB, service=name, port_name=name, target_port=name, selector=((name, name),), owner=name)
 
 
 def at(pods: Sequence[Pod], **changes: object) -> Setting:

@@ -38,7 +38,7 @@ def test_wrong_verdicts_come_first_and_are_marked() -> None:
     ]
     assert [row[:6] for row in detail[2:]] == [
         ["✗", "plain", "iptables", "3 / 10", "4", "**✗ `balancer-biased` 1 at 10**; `connection-pinning` 3"],
-        ["◐", "hints", "iptables", "3", "1", "◐ `slow-endpoint` without `topology-hints` 1"],
+        ["◐", "hints (with `topology-hints`)", "iptables", "3", "1", "◐ `slow-endpoint` without `topology-hints` 1"],
     ]
 
 
@@ -79,4 +79,4 @@ def test_simulated_runs_and_what_could_not_be_measured() -> None:
 
 
 def test_of_nothing_there_is_a_page() -> None:
-    assert "all" in page([], "", "")
+    assert "| all | 0 |  |" in page([], "", "")

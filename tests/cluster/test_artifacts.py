@@ -234,11 +234,10 @@ def test_pods_are_spread_over_zones_and_nodes(cluster: Cluster, namespace: str, 
     ]
 
 
-@pytest.mark.parametrize("container", ["agnhost", None])
-def test_pods_drain_before_they_leave(cluster: Cluster, namespace: str, container: str | None) -> None:
+def test_pods_drain_before_they_leave(cluster: Cluster, namespace: str) -> None:
     stand(cluster, namespace, deployment(replicas=0))
 
-    carried_out(cluster, "drain-and-limit-age", "drain.sh", setting(namespace, container=container), CONTAINER="agnhost")
+    carried_out(cluster, "drain-and-limit-age", "drain.sh", setting(namespace), CONTAINER="agnhost")
 
     spec = _pod_spec(cluster, namespace)
     (one,) = spec["containers"]
@@ -282,11 +281,10 @@ def test_pods_learn_their_names(cluster: Cluster, namespace: str) -> None:
     assert tried(cluster, json.dumps(named)) == ["deployment.apps/web created (server dry run)"]
 
 
-@pytest.mark.parametrize("client", ["web", None])
-def test_linkerd_finds_its_annotation(cluster: Cluster, namespace: str, client: str | None) -> None:
+def test_linkerd_finds_its_annotation(cluster: Cluster, namespace: str) -> None:
     stand(cluster, namespace, deployment(replicas=0))
 
-    carried_out(cluster, "meshed-client", "linkerd-injection.sh", setting(namespace, client=client), CLIENT="web")
+    carried_out(cluster, "meshed-client", "linkerd-injection.sh", setting(namespace), CLIENT="web")
 
     template = cluster.get("deployment", "web", "-n", namespace)["spec"]["template"]
     assert template["metadata"]["annotations"]["linkerd.io/inject"] == "enabled"
@@ -295,7 +293,7 @@ def test_linkerd_finds_its_annotation(cluster: Cluster, namespace: str, client: 
 def test_istio_finds_its_label(cluster: Cluster, namespace: str) -> None:
     stand(cluster, namespace, deployment(replicas=0))
 
-    carried_out(cluster, "meshed-client", "istio-injection.sh", setting(namespace, client="web"))
+    carried_out(cluster, "meshed-client", "istio-injection.sh", setting(namespace), CLIENT="web")
 
     assert cluster.get("namespace", namespace)["metadata"]["labels"]["istio-injection"] == "enabled"
     annotations = cluster.get("deployment", "web", "-n", namespace)["spec"]["template"]["metadata"]["annotations"]

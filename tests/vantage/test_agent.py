@@ -144,6 +144,21 @@ def test_the_agent_leaves_everything_at_home_that_it_does_not_run() -> None:
     assert not [name for name in names if name.split("/")[1:2] in (["cli"], ["render"], ["kube"], ["testbed"])]
 
 
+def test_the_agent_brings_all_that_it_imports(tmp_path: Path) -> None:
+    archive = tmp_path / "agent.pyz"
+    archive.write_bytes(bundle())
+    carried = [name for name in zipfile.ZipFile(archive).namelist() if not name.endswith("__.py")]
+    modules = [name.removesuffix(".py").replace("/", ".") for name in carried]
+    every = (
+        f"import importlib, sys; sys.path.insert(0, {str(archive)!r}); [importlib.import_module(name) for name in {modules!r}]"
+    )
+
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", every], cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "kbalance.wire.tls" in modules
+
+
 def test_an_order_is_plain_json(cluster: Cluster) -> None:
     public, secret = pack(order(cluster))
 

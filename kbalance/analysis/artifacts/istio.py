@@ -9,9 +9,7 @@ def injection(setting: Setting) -> Artifact | None:
     """Sidecars for the client's namespace."""
     if setting.namespace is None:
         return None
-    where = shell(setting.client_namespace or setting.namespace)
-    client = f"deployment {shell(setting.client)}" if setting.client else 'deployment "${CLIENT:?the Deployment of the client}"'
-    content = fill(_INJECTION, where=where, client=client)
+    content = fill(_INJECTION, where=shell(setting.namespace))
     return Artifact(name="istio-injection.sh", kind="istio", content=content)
 
 
@@ -27,7 +25,7 @@ _INJECTION = """\
 # Puts an Istio sidecar beside the client. The client is what counts: a sidecar at the server changes nothing.
 # With revisions, the label is istio.io/rev=REVISION instead.
 kubectl label namespace {{where}} istio-injection=enabled
-kubectl rollout restart --namespace {{where}} {{client}}
+kubectl rollout restart --namespace {{where}} deployment "${CLIENT:?the Deployment of the client}"
 """
 
 _RULE = """\

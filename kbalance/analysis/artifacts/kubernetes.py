@@ -4,6 +4,12 @@ from kbalance.analysis.artifacts.setting import Setting
 from kbalance.analysis.artifacts.text import fill, plain, quoted, shell, told
 from kbalance.model.report import Artifact
 
+AFFINITY_TIMEOUT_S = 600
+"""Advised memory of a session affinity that has to stay."""
+
+DRAIN_S = 15
+"""How long a Pod that leaves still serves."""
+
 
 def headless_service(setting: Setting) -> Artifact | None:
     """A second Service whose name has every endpoint's address in DNS."""
@@ -32,7 +38,7 @@ def endpoint_reader(setting: Setting) -> Artifact | None:
         _READER,
         name=quoted(f"{plain(setting.service)[:47]}-endpoint-reader"),
         namespace=quoted(setting.namespace),
-        client_namespace=quoted(setting.client_namespace or setting.namespace),
+        client_namespace=quoted(setting.namespace),
     )
     return Artifact(name="endpoint-reader.yaml", kind="kubernetes", content=content)
 
@@ -52,9 +58,8 @@ def shorter_affinity(setting: Setting) -> Artifact | None:
     return _service_patch(
         setting,
         "affinity-timeout.sh",
-        f"Keeps the affinity and forgets a client {told(setting.affinity_timeout_s)} after its last connection. "
-        "The default is 3 hours.",
-        f'{{"spec":{{"sessionAffinityConfig":{{"clientIP":{{"timeoutSeconds":{setting.affinity_timeout_s}}}}}}}}}',
+        f"Keeps the affinity and forgets a client {told(AFFINITY_TIMEOUT_S)} after its last connection. The default is 3 hours.",
+        f'{{"spec":{{"sessionAffinityConfig":{{"clientIP":{{"timeoutSeconds":{AFFINITY_TIMEOUT_S}}}}}}}}}',
     )
 
 
@@ -130,23 +135,16 @@ def drain(setting: Setting) -> Artifact | None:
     """A Pod that leaves serves until everybody has noticed."""
     if setting.namespace is None:
         return None
-    if setting.container is None:
-        asked = _owner_asked(setting) + (
-            "# The name of the container that serves is not known; this prints those there are:\n"
-            f"#   kubectl get deployment -n {plain(setting.namespace)} -o custom-columns="
-            "NAME:.metadata.name,CONTAINERS:.spec.template.spec.containers[*].name\n"
-        )
-        container = '"\'"${CONTAINER:?the name of the container that serves}"\'"'
-    else:
-        asked, container = _owner_asked(setting), quoted(plain(setting.container))
+    container = '"\'"${CONTAINER:?the name of the container that serves}"\'"'
     patch = (
-        f'{{"spec":{{"template":{{"spec":{{"terminationGracePeriodSeconds":{setting.drain_s + 30},"containers":'
-        f'[{{"name":{container},"lifecycle":{{"preStop":{{"sleep":{{"seconds":{setting.drain_s}}}}}}}}}]}}}}}}}}'
+        f'{{"spec":{{"template":{{"spec":{{"terminationGracePeriodSeconds":{DRAIN_S + 30},"containers":'
+        f'[{{"name":{container},"lifecycle":{{"preStop":{{"sleep":{{"seconds":{DRAIN_S}}}}}}}}}]}}}}}}}}'
     )
     content = fill(
         _DRAIN,
-        asked=asked,
-        drain=setting.drain_s,
+        asked=_owner_asked(setting),
+        plain_namespace=plain(setting.namespace),
+        drain=DRAIN_S,
         deployment=_owner(setting),
         namespace=shell(setting.namespace),
         patch=patch,
@@ -280,7 +278,10 @@ _SPREAD = """\
 _DRAIN = """\
 # A Pod that leaves serves for {{drain}} s more: by then kube-proxy and clients know, and only then it is told to stop.
 # The action sleep needs Kubernetes 1.30 or later; before, use exec with a sleep in the image. This replaces the Pods.
-{{asked}}kubectl patch deployment {{deployment}} --namespace {{namespace}} \\
+{{asked}}# The name of the container that serves is not known; this prints those there are:
+#   kubectl get deployment -n {{plain_namespace}} -o custom-columns=NAME:.metadata.name,\
+CONTAINERS:.spec.template.spec.containers[*].name
+kubectl patch deployment {{deployment}} --namespace {{namespace}} \\
   --patch '{{patch}}'
 """
 

@@ -7,6 +7,9 @@ from kbalance.analysis.artifacts.text import plain
 LONGEST_LABEL = 63
 """Characters of a DNS label (RFC 1035, 2.3.4)."""
 
+CLUSTER_DOMAIN = "cluster.local"
+"""The default of kubeadm and of the managed clusters; the API does not tell it."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
@@ -32,7 +35,6 @@ class Setting:
     """Whether a DNS name has the addresses of all endpoints, or could be given them by a headless Service."""
     headless: bool = False
     """Whether the Service itself has no address of its own; then it needs no headless one beside it."""
-    cluster_domain: str = "cluster.local"
     dns: str = "kube-dns.kube-system.svc.cluster.local"
     """The cluster's DNS server, for proxies that look names up by themselves."""
     connections: int = 10
@@ -45,18 +47,8 @@ class Setting:
     """Share by which lifetimes vary."""
     refresh_s: float = 10.0
     """How often a client looks the endpoints up."""
-    affinity_timeout_s: int = 600
-    """Advised memory of a session affinity that has to stay."""
-    drain_s: int = 15
-    """How long a Pod that leaves still serves."""
     owner: str | None = None
     """The Deployment of the Service's Pods, where it is known."""
-    container: str | None = None
-    """The container of these Pods that serves, where it is known."""
-    client: str | None = None
-    """The Deployment of the client, where it is known."""
-    client_namespace: str | None = None
-    """``None``: the Service's."""
     node: str | None = None
     """Where the traffic started, if that was on a node of the cluster."""
     internal_traffic_policy_local: bool = False
@@ -69,7 +61,7 @@ class Setting:
         """Where clients go now; an IPv6 address without its brackets."""
         if self.namespace is None:
             return plain(self.service.removeprefix("[").removesuffix("]"))
-        return f"{plain(self.service)}.{plain(self.namespace)}.svc.{plain(self.cluster_domain)}"
+        return f"{plain(self.service)}.{plain(self.namespace)}.svc.{CLUSTER_DOMAIN}"
 
     @property
     def authority(self) -> str:
@@ -91,7 +83,7 @@ class Setting:
         """The name that has every endpoint's address in DNS."""
         if self.namespace is None:
             return self.host
-        return f"{self.headless_service}.{plain(self.namespace)}.svc.{plain(self.cluster_domain)}"
+        return f"{self.headless_service}.{plain(self.namespace)}.svc.{CLUSTER_DOMAIN}"
 
     @property
     def dialled(self) -> int:
