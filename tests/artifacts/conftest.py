@@ -9,30 +9,23 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NoReturn
 
 import pytest
 
 from kbalance.analysis.artifacts import Setting, artifacts
 from tests.artifacts.pods import Pod, pods
+from tests.needs import unmet
 from tests.wire.certificates import Certificates
 
 LIMIT_S = 240
 PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
 
 
-def lacking(what: str) -> NoReturn:
-    """Skips a test, or fails it in CI, which skips nothing unsaid."""
-    if os.environ.get("CI"):
-        pytest.fail(f"needs {what}")
-    pytest.skip(f"needs {what}")
-
-
 def tool(name: str) -> str:
     """Where a program is."""
     found = shutil.which(name, path=PATH)
     if found is None:
-        lacking(name)
+        unmet(name)
     return found
 
 

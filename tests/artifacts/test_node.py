@@ -8,9 +8,10 @@ import pytest
 
 from kbalance.analysis.artifacts import FIXES, Setting, artifacts
 from tests.artifacts.clients import NOBODY, REQUESTS, TURNS, WORKERS, balanced, followed, retired
-from tests.artifacts.conftest import lacking, run, tool
+from tests.artifacts.conftest import run, tool
 from tests.artifacts.pods import Pod
 from tests.artifacts.settings import HOSTILE, WEB, at, hostile
+from tests.needs import unmet
 
 Written = Callable[[str, str, Setting], Path]
 UNDICI = "undici@7"
@@ -95,7 +96,7 @@ def undici(tmp_path_factory: pytest.TempPathFactory) -> Path:
     npm, node = tool("npm"), tool("node")
     version = tuple(int(part) for part in run(node, "--version").strip().lstrip("v").split("."))
     if version < OLDEST_FOR_UNDICI:
-        lacking(f"Node {'.'.join(map(str, OLDEST_FOR_UNDICI))} or later for {UNDICI}, this is {'.'.join(map(str, version))}")
+        unmet(f"Node {'.'.join(map(str, OLDEST_FOR_UNDICI))} or later for {UNDICI}, this is {'.'.join(map(str, version))}")
     folder = tmp_path_factory.mktemp("undici")
     run(npm, "install", "--no-audit", "--no-fund", "--prefix", folder, UNDICI)
     return folder

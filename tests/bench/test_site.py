@@ -1,7 +1,5 @@
 """Arrangements stand in namespaces, and one that does not do what it says is none."""
 
-import os
-import shutil
 from dataclasses import replace
 
 import pytest
@@ -12,15 +10,14 @@ from bench.accuracy.rows.kube_proxy import remembered, says_affinity
 from bench.accuracy.site import stand
 from bench.accuracy.trial import NotArranged
 from tests.kernel.cluster import Mode
-from tests.kernel.netns import lacking
+from tests.needs import needs_kernel
 
 pytestmark = pytest.mark.kernel
 
 
 @pytest.fixture(autouse=True)
 def _root() -> None:
-    if missing := lacking(os.geteuid(), shutil.which):
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"kernel tests need {', '.join(missing)}")
+    needs_kernel()
 
 
 def test_a_probe_inside_has_the_facts_that_are_told() -> None:

@@ -1,22 +1,19 @@
 """Clusters for the kernel tests; a machine that cannot make one skips them, except in CI, where they must run."""
 
-import os
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
 
+from tests.needs import needs_kernel
+
 from .cluster import Cluster, Mode, cluster
-from .netns import lacking
 
 
 @pytest.fixture
 def kernel() -> Iterator[Callable[[Mode, int], Cluster]]:
     """Makes a cluster of a mode and a number of pods, in a namespace of its own."""
-    if missing := lacking(os.geteuid(), shutil.which):
-        reason = f"kernel tests need {', '.join(missing)}"
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
+    needs_kernel()
     with ExitStack() as stack:
         yield lambda mode, pods: stack.enter_context(cluster(mode, pods))
 

