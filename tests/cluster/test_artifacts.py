@@ -73,8 +73,7 @@ func main() {
 
 
 def setting(namespace: str, **changes: Any) -> Setting:
-    known = {"namespace": namespace, "client_namespace": namespace, "selector": (("app", "web"),), "container": "agnhost"}
-    return replace(WEB, **(known | changes))
+    return replace(WEB, namespace=namespace, selector=(("app", "web"),), **changes)
 
 
 def text(fix: str, name: str, given: Setting) -> str:
@@ -316,7 +315,9 @@ def destination_rules(cluster: Cluster) -> Iterator[None]:
     # Applied, it would be too long for the annotation that kubectl keeps.
     cluster.kubectl("create", "-f", "-", given=json.dumps(definition))
     try:
-        cluster.kubectl("wait", f"customresourcedefinition/{DEFINITION}", "--for=condition=Established", "--timeout=60s")
+        # The first condition must be there: kubectl wait fails on none at all.
+        for sign in ("jsonpath={.status.acceptedNames.kind}=DestinationRule", "condition=Established"):
+            cluster.kubectl("wait", f"customresourcedefinition/{DEFINITION}", f"--for={sign}", "--timeout=60s")
         yield
     finally:
         cluster.kubectl("delete", "customresourcedefinition", DEFINITION)

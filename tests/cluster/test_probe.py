@@ -10,6 +10,7 @@ from kbalance.render.json import schema
 from tests.cli.conftest import Ended
 from tests.cluster.images import provide_fortio
 from tests.cluster.kube import Cluster, sentence
+from tests.cluster.stage import Stage
 from tests.cluster.workloads import deployment, followed, service, stand
 
 
@@ -101,6 +102,7 @@ def test_workers_on_two_nodes_add_up(cluster: Cluster, namespace: str) -> None:
 
 def test_local_traffic_policy_shows_each_node_its_own(cluster: Cluster, namespace: str) -> None:
     stand(cluster, namespace, deployment(replicas=4), service(internalTrafficPolicy="Local"))
+    Stage(cluster=cluster, namespace=namespace).settle()
 
     ended = cluster.probe(namespace, "--workers", "2")
 
@@ -112,6 +114,7 @@ def test_local_traffic_policy_shows_each_node_its_own(cluster: Cluster, namespac
 
 def test_zone_hints_show_each_zone_its_own(cluster: Cluster, namespace: str) -> None:
     stand(cluster, namespace, deployment(replicas=4), service(trafficDistribution="PreferClose"))
+    Stage(cluster=cluster, namespace=namespace).settle()
 
     ended = cluster.probe(namespace, "--workers", "2")
 
