@@ -40,7 +40,7 @@ class ApiError(DiscoveryError):
 
 
 class StreamBroken(ApiError):
-    """A log broke off before its end."""
+    """A log or a watch broke off before its end."""
 
 
 class TrafficError(KbalanceError):

@@ -14,10 +14,10 @@ FLOORS = (
     {"__main__"},
     {"cli"},
     {"pipeline", "remote"},
-    {"render", "kube", "vantage"},
+    {"render", "vantage"},
     {"traffic"},
     {"analysis", "balancing"},
-    {"wire"},
+    {"wire", "kube"},
     {"errors"},
     {"model"},
 )

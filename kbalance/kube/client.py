@@ -12,7 +12,7 @@ from kbalance.errors import ApiError, DiscoveryError, StreamBroken
 from kbalance.kube.failures import Place, namespace_missing, not_the_api, refused, unreachable, without_userinfo
 from kbalance.kube.kubeconfig import Access, Loaded, load
 
-__all__ = ["Access", "Client", "Log", "connect"]
+__all__ = ["Access", "Client", "Listed", "Log", "connect"]
 
 PAGE = 500
 """Objects of one answer, as kubectl asks for."""
@@ -24,6 +24,8 @@ PAUSE_S = 0.2
 """Before one of them, where the server does not say how long."""
 SILENCE_S = 60.0
 """A log that says nothing for so long counts as broken."""
+LATE_S = 5.0
+"""A watch that the server has not ended so long after it should counts as broken."""
 METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
 
 _BUSY = (429, 500, 502, 503, 504)
@@ -45,6 +47,15 @@ def connect(access: Access, *, timeout_s: float = 10.0, trace: Trace | None = No
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """A list."""
+
+    items: "list_[dict[str, Any]]"
+    version: str
+    """The state of the cluster that it shows; a watch goes on from there."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Call:
     method: str
     path: str
@@ -52,7 +63,7 @@ class _Call:
     body: Mapping[str, Any] | None = None
     accept: str = "application/json"
     silence_s: float | None = None
-    """The answer is read as it comes, and may say nothing for so long."""
+    """The answer is read as it comes, and may say nothing for so long, which goes for its head as well."""
 
     def __str__(self) -> str:
         """Without the token of a list's next page, which says nothing and is long."""
@@ -106,6 +117,10 @@ class Client:
         Raises:
             ApiError: it could not be had.
         """
+        return self.listed(path, query, metadata_only=metadata_only).items
+
+    def listed(self, path: str, query: Mapping[str, str] = {}, *, metadata_only: bool = False) -> Listed:
+        """As `list`, with the version of what was listed."""
         accept = METADATA_ONLY if metadata_only else "application/json"
         first = _Call(method="GET", path=path, query={"limit": str(PAGE), **query}, accept=accept)
         try:
@@ -148,10 +163,28 @@ class Client:
             ApiError: it cannot be read.
         """
         call = _Call(method="GET", path=path, query=query, accept="*/*", silence_s=silence_s)
+        return Log(self._stream(call), f"log {path}", self._place)
+
+    def watch(self, path: str, query: Mapping[str, str] = {}, *, lasting_s: int) -> "Log":
+        """The changes of a list, each a line of JSON.
+
+        Args:
+            lasting_s: the server ends it after so long. Where it does not, it has vanished, and the watch counts as broken.
+
+        Raises:
+            ApiError: it cannot be had.
+        """
+        wanted = {**query, "watch": "true", "timeoutSeconds": str(lasting_s)}
+        # The head comes at once, and only then there may be long silences.
+        call = _Call(method="GET", path=path, query=wanted, silence_s=self._timeout_s)
+        began_s = time.monotonic()
+        return Log(self._stream(call), f"watch {path}", self._place, due_s=began_s + lasting_s + LATE_S)
+
+    def _stream(self, call: _Call) -> Any:
         answer = self._answer(call)
         if answer.status >= 300:
             raise self._refusal(call, answer)
-        return Log(answer, path, self._place)
+        return answer
 
     def _lacks(self, namespace: str) -> bool:
         """Whether it certainly does not exist."""
@@ -161,15 +194,16 @@ class Client:
             return error.status == 404
         return False
 
-    def _pages(self, first: _Call) -> "list_[dict[str, Any]]":
+    def _pages(self, first: _Call) -> Listed:
         found: list[dict[str, Any]] = []
         call = first
         while True:
             page = self._json(call)
             found += page.get("items") or ()
-            token = (page.get("metadata") or {}).get("continue")
+            metadata = page.get("metadata") or {}
+            token = metadata.get("continue")
             if not token:
-                return found
+                return Listed(items=found, version=str(metadata.get("resourceVersion") or ""))
             call = replace(first, query={**first.query, "continue": token})
 
     def _json(self, call: _Call) -> dict[str, Any]:
@@ -257,10 +291,17 @@ list_ = list
 class Log:
     """Lines as they are written, without their line ends; iterate once, and close from whatever thread to end it."""
 
-    def __init__(self, answer: Any, path: str, place: Place) -> None:
+    def __init__(self, answer: Any, name: str, place: Place, *, due_s: float | None = None) -> None:
+        """
+        Args:
+            due_s: on the monotonic clock, when it has ended; until then it may be silent.
+        """
         self._answer = answer
-        self._path = path
+        self._name = name
         self._place = place
+        self._due_s = due_s
+        # Where the server closes the connection after this answer, only the answer has the socket still.
+        self._socket = answer.connection.sock or getattr(answer._sock_shutdown, "__self__", None) if due_s else None
         self._closed = False
 
     def __iter__(self) -> Iterator[bytes]:
@@ -283,13 +324,15 @@ class Log:
         from urllib3.exceptions import HTTPError
 
         try:
+            if self._socket is not None and self._due_s is not None:
+                self._socket.settimeout(max(0.001, self._due_s - time.monotonic()))
             # Neither read nor stream, which wait for as much as is asked for unless the answer comes in chunks.
             return self._answer.read1(65536) or b"" if not self._closed else b""
         except (HTTPError, OSError, ValueError, AttributeError) as error:
             if self._closed:
                 return b""
             raise StreamBroken(
-                f"The log {self._path} from {self._place} broke off ({type(error).__name__}); it can be followed anew."
+                f"The {self._name} from {self._place} broke off ({type(error).__name__}); it can be followed anew."
             ) from error
 
     def close(self) -> None:

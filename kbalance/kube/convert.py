@@ -35,20 +35,59 @@ def facts(service: Object, slices: Sequence[Object], port: int | str | None = No
         DiscoveryError: when the Service has no such port, or several and none was named.
     """
     probed = service_port(service, port)
-    family = _family(service, slices)
-    used = [one for one in slices if one.get("addressType", family) == family]
-    found = [
-        endpoint
-        for one in sorted(used, key=lambda one: str(_in(one, "metadata", "name")))
-        for number in ([probed["port"]] if _portless(service) else _port_numbers(one, probed.get("name") or ""))
-        for endpoint in _endpoints(one, number)
-    ]
-    endpoints = sorted(_named_apart(_merged(found)), key=lambda endpoint: endpoint.name)
+    used = _used(service, slices)
+    found = _behind(used, probed["port"] if _portless(service) else probed.get("name") or "")
+    endpoints = sorted(_named_apart(found), key=lambda endpoint: endpoint.name)
     return Facts(
         source=FactsSource.API,
         service=_service_facts(service, probed),
         endpoints=tuple(endpoints),
         revision=_revision(service, used),
+    )
+
+
+def usable(slices: Sequence[Object], port: str | int, service: Object | None = None) -> tuple[EndpointFacts, ...]:
+    """The endpoints that are to get traffic, sorted by name: the ready ones, or else those that still serve while they end.
+
+    Args:
+        slices: all EndpointSlices of a Service, in any order; an endpoint may stand in several of them.
+        port: the port's name, or its number where it has no name because the Service lists no ports.
+        service: the Service object; without it IPv4 is preferred where there are both families.
+
+    Source: KEP-1669 (ProxyTerminatingEndpoints); a headless Service is treated alike.
+    """
+    found = sorted(_behind(_used(service or {}, slices), port), key=lambda endpoint: endpoint.name)
+    ready = tuple(endpoint for endpoint in found if endpoint.ready)
+    return ready or tuple(endpoint for endpoint in found if endpoint.serving and endpoint.terminating)
+
+
+def tcp_ports(slices: Iterable[Object]) -> dict[str, list[int]]:
+    """The names of all ports, and the number that each slice has for it; no port has the empty name beside others."""
+    numbers: dict[str, list[int]] = {}
+    for one in slices:
+        for name in {port.get("name") or "" for port in _list(one, "ports")}:
+            for number in _port_numbers(one, name):
+                numbers.setdefault(name, []).append(number)
+    return numbers
+
+
+def headless(service: Object) -> bool:
+    """Whether its name leads to the endpoints themselves."""
+    return bool(_in(service, "spec", "clusterIP") == "None")
+
+
+def _used(service: Object, slices: Sequence[Object]) -> list[Object]:
+    family = _family(service, slices)
+    return [one for one in slices if one.get("addressType", family) == family]
+
+
+def _behind(slices: Iterable[Object], port: str | int) -> list[EndpointFacts]:
+    """The endpoints behind the port of that name, or behind that number whatever the slices say."""
+    return _merged(
+        endpoint
+        for one in sorted(slices, key=lambda one: str(_in(one, "metadata", "name")))
+        for number in ([port] if isinstance(port, int) else _port_numbers(one, port))
+        for endpoint in _endpoints(one, number)
     )
 
 
@@ -94,7 +133,7 @@ def service_port(service: Object, port: int | str | None = None) -> Object:
 
 
 def _portless(service: Object) -> bool:
-    return _in(service, "spec", "clusterIP") == "None" and not _list(service, "spec", "ports")
+    return headless(service) and not _list(service, "spec", "ports")
 
 
 def _which_port(service: Object, ports: Sequence[Object]) -> str:
