@@ -12,7 +12,7 @@ LEFT_OUT = tuple(
     for room, names in {
         "analysis": "advice artifacts case.py causes.py changes.py checks comparability.py comparison.py groups.py lifetime.py"
         " outcome.py pairing.py questions.py rules.py thresholds.py two_samples.py wording.py",
-        "balancing": "incoming.py link.py outgoing.py transport.py",
+        "balancing": "incoming.py link.py names.py outgoing.py transport.py",
         "model": "comparison.py past.py",
     }.items()
     for name in names.split()
