@@ -16,16 +16,16 @@ Ask = Callable[[], Awaitable[httpx.Response]]
 
 
 def transport_rate(port: int, connections: int, seconds: float) -> float:
-    """Requests per second through `ConnectionTransport.handle_async_request`.
+    """Requests per second through `AsyncPoolTransport.handle_async_request`.
 
     Raises:
         NotMeasured: there is no such transport, or something else was answered than was asked for.
     """
     try:
-        module: Any = importlib.import_module("kbalance.balancing.transport")
-        make = module.ConnectionTransport
+        module: Any = importlib.import_module("kbalance.balancing")
+        make = module.AsyncPoolTransport
     except (ImportError, AttributeError) as error:
-        raise NotMeasured("kbalance.balancing.transport.ConnectionTransport is not there yet") from error
+        raise NotMeasured("kbalance.balancing.AsyncPoolTransport is not there yet") from error
     return asyncio.run(_over_transport(make, port, connections, seconds))
 
 

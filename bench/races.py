@@ -103,7 +103,7 @@ def _library(url: str, port: int) -> Race:
         name="httpx-transport",
         unit=RATE,
         contenders=(
-            _engine("transport", port, POOL, "ConnectionTransport"),
+            _engine("transport", port, POOL, "AsyncPoolTransport"),
             _hey(url, POOL),
             _engine("httpx", port, POOL, "httpx.AsyncClient"),
         ),

@@ -1,7 +1,7 @@
 """What stands behind a host, and where a client that balances learns it.
 
-A source is anything with `Source.follow`. It may work in a thread of its own, and tells news as they come; what it told last stands
-until it tells something else, so a source that cannot ask any more says so with `Trouble` and takes nothing away.
+A source is anything with `Source.follow`. It may work in a thread of its own, and tells news as they come; what it told last
+stands until it tells something else, so a source that cannot ask any more says so with `Trouble` and takes nothing away.
 """
 
 from collections.abc import Callable, Iterable, Mapping

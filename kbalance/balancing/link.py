@@ -1,27 +1,22 @@
 """A connection watched by an asyncio loop: callbacks drive it, and one coroutine at a time waits for what it becomes."""
 
 import asyncio
-import math
-from collections import deque
 from collections.abc import Callable
 
 import httpx
 
+from kbalance.balancing.members import Member
+from kbalance.balancing.pool import Pooled
 from kbalance.errors import ExchangeError
 from kbalance.model.target import Address
-from kbalance.wire.connection import Connection, Tls
+from kbalance.wire.connection import Tls
 
 HIGH_WATER = 256 * 1024
 """Bytes of a body that may wait for their reader before the socket is left alone."""
 LOW_WATER = HIGH_WATER // 4
-NO_LIMIT = 1 << 62
-"""Bodies are streamed, so their size is the reader's business."""
-
-Origin = tuple[str, bytes, int | None]
-"""Scheme, host and port, as the URL has them."""
 
 
-class Link(Connection):
+class Link(Pooled):
     """One connection of a transport.
 
     Its user, a coroutine, calls ``begin``, then awaits ``wait()`` until ``head`` is there and, while ``awaiting``, takes the
@@ -30,23 +25,18 @@ class Link(Connection):
 
     __slots__ = (
         "_buffered",
-        "_loop",
         "_paused",
         "_waiter",
-        "deadline",
         "error",
-        "idle",
-        "last",
         "late",
+        "loop",
         "lost",
-        "origin",
-        "parts",
     )
 
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        origin: Origin,
+        member: Member,
         address: Address,
         tls: Tls | None,
         lost: Callable[["Link"], None],
@@ -55,21 +45,13 @@ class Link(Connection):
         Args:
             lost: called when it breaks or is closed by the server while nobody uses it.
         """
-        super().__init__(address, tls, max_body=NO_LIMIT)
-        self.origin = origin
+        super().__init__(member, address, tls)
         self.lost = lost
-        self.idle = False
         self.error: Exception | None = None
         """Why it is of no more use."""
-        self.deadline = math.inf
-        """On the loop's clock: of the wait that is under way, or of idleness."""
         self.late: type[httpx.TimeoutException] = httpx.ConnectTimeout
-        self.parts: deque[bytes] = deque()
-        """Of the body, not taken yet."""
-        self.last = False
-        """Not to be used again, whatever the response says: this side asked to close, or its request is only half sent."""
         self._buffered = 0
-        self._loop = loop
+        self.loop = loop
         self._paused = False
         self._waiter: asyncio.Future[None] | None = None
 
@@ -86,7 +68,7 @@ class Link(Connection):
         """
         if self.error is not None:
             raise self.error
-        self._waiter = self._loop.create_future()
+        self._waiter = self.loop.create_future()
         try:
             await self._waiter
         finally:
@@ -115,9 +97,9 @@ class Link(Connection):
 
     def _unwatch(self) -> None:
         fd = self.fileno()
-        if fd >= 0 and not self._loop.is_closed():
-            self._loop.remove_reader(fd)
-            self._loop.remove_writer(fd)
+        if fd >= 0 and not self.loop.is_closed():
+            self.loop.remove_reader(fd)
+            self.loop.remove_writer(fd)
 
     # Opening
 
@@ -127,7 +109,7 @@ class Link(Connection):
         Raises:
             ExchangeError: as `Connection.advance`.
         """
-        self._loop.add_writer(self.fileno(), self._go_on)
+        self.loop.add_writer(self.fileno(), self._go_on)
         while not self.is_open:
             await self.wait()
 
@@ -138,12 +120,12 @@ class Link(Connection):
             return self.fail(error)
         self._unwatch()
         if opened:
-            self._loop.add_reader(self.fileno(), self._readable)
+            self.loop.add_reader(self.fileno(), self._readable)
             self._wake()
         elif self.wants_write:
-            self._loop.add_writer(self.fileno(), self._go_on)
+            self.loop.add_writer(self.fileno(), self._go_on)
         else:
-            self._loop.add_reader(self.fileno(), self._go_on)
+            self.loop.add_reader(self.fileno(), self._go_on)
 
     # An exchange
 
@@ -151,7 +133,7 @@ class Link(Connection):
         """Sends a request; raises as `send`."""
         self.send(data, method)
         if self.wants_write:
-            self._loop.add_writer(self.fileno(), self._writable)
+            self.loop.add_writer(self.fileno(), self._writable)
 
     def more(self, data: bytes) -> None:
         """Sends more of the request's body; raises as `send_more` and `wait`."""
@@ -159,7 +141,7 @@ class Link(Connection):
             raise self.error
         self.send_more(data)
         if self.wants_write:
-            self._loop.add_writer(self.fileno(), self._writable)
+            self.loop.add_writer(self.fileno(), self._writable)
 
     def _writable(self) -> None:
         try:
@@ -167,7 +149,7 @@ class Link(Connection):
         except ExchangeError as error:
             return self.fail(error)
         if not self.wants_write:
-            self._loop.remove_writer(self.fileno())
+            self.loop.remove_writer(self.fileno())
             self._wake()
 
     def _readable(self) -> None:
@@ -187,7 +169,7 @@ class Link(Connection):
                 self._buffered += len(event)
         if self._buffered > HIGH_WATER and self.awaiting:
             self._paused = True
-            self._loop.remove_reader(self.fileno())
+            self.loop.remove_reader(self.fileno())
         return not self.awaiting
 
     def take_part(self) -> bytes:
@@ -196,14 +178,9 @@ class Link(Connection):
         self._buffered -= len(part)
         if self._paused and self._buffered < LOW_WATER and self.error is None:
             self._paused = False
-            self._loop.add_reader(self.fileno(), self._readable)
+            self.loop.add_reader(self.fileno(), self._readable)
         return part
 
     def take_body(self) -> bytes:
-        """The body of a complete response."""
-        if not self.parts:
-            return self.body
-        body = b"".join(self.parts)
-        self.parts.clear()
         self._buffered = 0
-        return body
+        return super().take_body()

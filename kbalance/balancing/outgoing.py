@@ -27,7 +27,7 @@ class Outgoing(NamedTuple):
 
     data: bytes
     """The head, with the body unless that is streamed."""
-    stream: httpx.AsyncByteStream | None
+    stream: httpx.AsyncByteStream | httpx.SyncByteStream | None
     """The body that follows, if it is not at hand; such a request can be sent once only."""
     length: int
     """Of a streamed body, in bytes, unless it is chunked."""
@@ -60,8 +60,6 @@ def encode(request: httpx.Request) -> Outgoing:
     stream = request.stream
     if isinstance(stream, httpx.ByteStream):
         return Outgoing(shape.sent + _whole(b"".join(stream), shape), None, shape.length, shape.chunked, shape.closes)
-    if not isinstance(stream, httpx.AsyncByteStream):
-        raise RuntimeError("a request with a synchronous body cannot be sent by an asynchronous transport")
     return Outgoing(shape.sent, stream, shape.length, shape.chunked, shape.closes)
 
 
@@ -71,6 +69,12 @@ def chunk(data: bytes) -> bytes:
 
 
 LAST_CHUNK = b"0\r\n\r\n"
+
+
+def check_length(outgoing: Outgoing, left: int, right: bool) -> None:
+    """Raises `httpx.LocalProtocolError` unless a streamed body is as long as its headers say."""
+    if not right:
+        raise httpx.LocalProtocolError(f"a body of {outgoing.length - left} bytes where {outgoing.length} were announced")
 
 
 def _whole(body: bytes, shape: _Shape) -> bytes:

@@ -6,10 +6,11 @@ policy between threads hold a lock around each call.
 """
 
 from collections import deque
+from collections.abc import Callable
 from random import Random
 from typing import Protocol, assert_never
 
-from kbalance.model.words import PoolPolicy
+from kbalance.model.words import EndpointPolicy, PoolPolicy
 
 
 class Policy(Protocol):
@@ -25,10 +26,14 @@ class RoundRobin:
     Free slots are the bits of one number, so that finding the next one takes the same time however many are busy.
     """
 
-    def __init__(self, slots: int) -> None:
+    def __init__(self, slots: int, turn: int = 0) -> None:
+        """
+        Args:
+            turn: the slot that is first; a random one keeps many clients from marching in step.
+        """
         self._bits = [1 << slot for slot in range(slots)]
         self._free = 0
-        self._turn = 0
+        self._turn = turn
 
     def release(self, slot: int) -> None:
         self._free |= self._bits[slot]
@@ -87,6 +92,52 @@ class RandomChoice:
         pick = self._random.randrange(len(free))
         free[pick], free[-1] = free[-1], free[pick]
         return free.pop()
+
+
+class TwoChoices:
+    """The less loaded of two free slots drawn at random.
+
+    Source: Mitzenmacher, The Power of Two Choices in Randomized Load Balancing (IEEE TPDS 12, 2001): the longest queue grows as
+    log log n rather than as log n / log log n.
+    """
+
+    def __init__(self, random: Random, load: Callable[[int], float]) -> None:
+        """
+        Args:
+            load: of a slot, when it is asked about.
+        """
+        self._free: list[int] = []
+        self._random = random
+        self._load = load
+
+    def release(self, slot: int) -> None:
+        self._free.append(slot)
+
+    def take(self) -> int | None:
+        free, draw = self._free, self._random.random
+        if not free:
+            return None
+        pick = int(draw() * len(free))
+        if len(free) > 1:
+            other = int(draw() * (len(free) - 1))
+            other += other >= pick
+            if self._load(free[other]) < self._load(free[pick]):
+                pick = other
+        free[pick], free[-1] = free[-1], free[pick]
+        return free.pop()
+
+
+def make_endpoint_policy(policy: EndpointPolicy, slots: int, random: Random, load: Callable[[int], float]) -> Policy:
+    """The policy of this name over endpoints 0..slots-1, none of them free at first; it starts anywhere."""
+    match policy:
+        case EndpointPolicy.ROUND_ROBIN:
+            return RoundRobin(slots, random.randrange(slots) if slots else 0)
+        case EndpointPolicy.RANDOM:
+            return RandomChoice(random)
+        case EndpointPolicy.TWO_CHOICES:
+            return TwoChoices(random, load)
+        case _:
+            assert_never(policy)
 
 
 def make_policy(policy: PoolPolicy, slots: int, random: Random) -> Policy:

@@ -41,6 +41,14 @@ class PoolPolicy(StrEnum):
     RANDOM = "random"
 
 
+class EndpointPolicy(StrEnum):
+    """Which endpoint a client that balances takes next."""
+
+    ROUND_ROBIN = "round-robin"
+    RANDOM = "random"
+    TWO_CHOICES = "two-choices"
+
+
 class FactsSource(StrEnum):
     """How kbalance knows the endpoints."""
 

@@ -4,20 +4,22 @@ import io
 import zipfile
 from pathlib import Path
 
-ROOMS = ("model", "wire", "balancing", "traffic", "analysis", "vantage")
+ROOMS = ("model", "wire", "traffic", "analysis", "vantage")
 """What the agent imports; command line, reports and the Kubernetes API stay at home."""
+
+BALANCING = ("__init__.py", "policy.py")
+"""Of the balancing library: who is next; its transports need httpx, which the agent's image has not."""
 
 LEFT_OUT = tuple(
     f"{room}/{name}"
     for room, names in {
         "analysis": "advice artifacts case.py causes.py changes.py checks comparability.py comparison.py groups.py lifetime.py"
         " outcome.py pairing.py questions.py rules.py thresholds.py two_samples.py wording.py",
-        "balancing": "incoming.py link.py names.py outgoing.py transport.py",
         "model": "comparison.py past.py",
     }.items()
     for name in names.split()
 )
-"""Of these rooms: what draws and compares conclusions, and the transport of httpx, which the agent's image has not."""
+"""Of these rooms: what draws and compares conclusions."""
 
 _MAIN = """\
 import sys
@@ -35,7 +37,7 @@ def bundle() -> bytes:
     package = Path(__file__).parent.parent
     rooms = (p for room in ROOMS for p in (package / room).rglob("*.py"))
     carried = (p for p in rooms if not p.relative_to(package).as_posix().startswith(LEFT_OUT))
-    sources = [package / "__init__.py", package / "errors.py", *carried]
+    sources = [package / "__init__.py", package / "errors.py", *(package / "balancing" / name for name in BALANCING), *carried]
     held = io.BytesIO()
     with zipfile.ZipFile(held, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
         _add(archive, "__main__.py", _MAIN.encode())

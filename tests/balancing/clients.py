@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import httpx
 
-from kbalance.balancing.transport import ConnectionTransport
+from kbalance.balancing import AsyncPoolTransport
 
 _CONTEXT = ssl.create_default_context()
 """Made once, since reading the system's authorities takes longer than most tests."""
@@ -23,8 +23,8 @@ def stock(work: Work[T], transport: httpx.AsyncBaseTransport | None = None, *, t
 
 
 def ours(work: Work[T], transport: httpx.AsyncBaseTransport | None = None, *, timeout: float = 10.0) -> T:
-    """By `ConnectionTransport`."""
-    return _run(work, transport or ConnectionTransport(), timeout)
+    """By `AsyncPoolTransport`."""
+    return _run(work, transport or AsyncPoolTransport(), timeout)
 
 
 def both(work: Work[T], *, timeout: float = 10.0) -> T:

@@ -14,8 +14,8 @@ from typing import Any
 import httpx
 import pytest
 
+from kbalance.balancing import AsyncPoolTransport
 from kbalance.balancing.link import HIGH_WATER
-from kbalance.balancing.transport import ConnectionTransport
 from kbalance.wire.connection import READ_SIZE
 from tests.balancing.clients import Seen, both, failing, ours, seen, stock
 from tests.wire.certificates import Certificates
@@ -320,7 +320,7 @@ def test_a_response_may_be_read_while_it_comes() -> None:
 def test_a_slow_reader_slows_the_server() -> None:
     """No more waits in memory than the high-water mark and what one more read brings."""
     body = LARGE * 5
-    transport = ConnectionTransport()
+    transport = AsyncPoolTransport()
     with serving(always(_sized(body))) as server:
 
         async def work(client: httpx.AsyncClient) -> tuple[int, bool]:
@@ -360,7 +360,7 @@ def test_a_stream_that_is_closed_while_it_is_awaited_does_not_hang() -> None:
                 await response.stream.aclose()  # type: ignore[union-attr]
                 return (await asyncio.gather(reading, return_exceptions=True))[0]
 
-        transport = ConnectionTransport()
+        transport = AsyncPoolTransport()
         assert isinstance(ours(work, transport), httpx.ReadError)
 
 
@@ -442,7 +442,7 @@ def test_a_name_that_nobody_knows_and_one_with_two_addresses() -> None:
             ]
 
     with serving(always(OK)) as server:
-        for transport in (httpx.AsyncHTTPTransport(trust_env=False), ConnectionTransport()):
+        for transport in (httpx.AsyncHTTPTransport(trust_env=False), AsyncPoolTransport()):
             with asyncio.Runner(loop_factory=Loop) as runner:
                 got = runner.run(work(server.address.port, transport))
             assert got == [httpx.ConnectError, httpx.ConnectError, 200]
@@ -551,7 +551,7 @@ def test_a_handshake_that_does_not_go_on() -> None:
 
 def test_a_pool_that_stays_full() -> None:
     limits = httpx.Limits(max_connections=1)
-    transports = (httpx.AsyncHTTPTransport(limits=limits, trust_env=False), ConnectionTransport(limits=limits))
+    transports = (httpx.AsyncHTTPTransport(limits=limits, trust_env=False), AsyncPoolTransport(limits=limits))
     with serving(always(_sized(LARGE))) as server:
 
         async def work(client: httpx.AsyncClient) -> type[Exception]:
@@ -590,7 +590,7 @@ def test_sequential_requests_share_a_connection_and_concurrent_ones_do_not() -> 
                 ready.wait()
             sock.sendall(OK)
 
-    transport = ConnectionTransport()
+    transport = AsyncPoolTransport()
     with serving(script) as server:
 
         async def work(client: httpx.AsyncClient) -> tuple[list[int], list[str]]:
@@ -609,14 +609,14 @@ def test_sequential_requests_share_a_connection_and_concurrent_ones_do_not() -> 
         counts, lines = ours(work, transport)
     assert counts == [1, 8, 8]
     assert [*lines, repr(transport)] == [
-        "<ConnectionTransport 0 busy, 0 idle, 0 waiting>",
-        "<ConnectionTransport 0 busy, 8 idle, 0 waiting>",
-        "<ConnectionTransport 0 busy, 0 idle, 0 waiting>",
+        "<AsyncPoolTransport 0 busy, 0 idle, 0 waiting>",
+        "<AsyncPoolTransport 0 busy, 8 idle, 0 waiting>",
+        "<AsyncPoolTransport 0 busy, 0 idle, 0 waiting>",
     ]
 
 
 def test_many_loops_over_few_connections() -> None:
-    transport = ConnectionTransport(limits=httpx.Limits(max_connections=3))
+    transport = AsyncPoolTransport(limits=httpx.Limits(max_connections=3))
     with serving(always(OK)) as server:
 
         async def work(client: httpx.AsyncClient) -> int:
@@ -629,7 +629,7 @@ def test_many_loops_over_few_connections() -> None:
 
 
 def test_room_is_made_by_closing_what_is_idle_elsewhere() -> None:
-    transport = ConnectionTransport(limits=httpx.Limits(max_connections=1))
+    transport = AsyncPoolTransport(limits=httpx.Limits(max_connections=1))
     with serving(always(OK)) as here, serving(always(OK)) as there:
 
         async def work(client: httpx.AsyncClient) -> list[int]:
@@ -639,18 +639,18 @@ def test_room_is_made_by_closing_what_is_idle_elsewhere() -> None:
 
 
 def test_no_more_stay_idle_than_allowed() -> None:
-    transport = ConnectionTransport(limits=httpx.Limits(max_keepalive_connections=2))
+    transport = AsyncPoolTransport(limits=httpx.Limits(max_keepalive_connections=2))
     with serving(always(OK)) as server:
 
         async def work(client: httpx.AsyncClient) -> str:
             await asyncio.gather(*(client.get(server.url) for _ in range(5)))
             return repr(transport)
 
-        assert ours(work, transport) == "<ConnectionTransport 0 busy, 2 idle, 0 waiting>"
+        assert ours(work, transport) == "<AsyncPoolTransport 0 busy, 2 idle, 0 waiting>"
 
 
 def test_an_idle_connection_is_closed_in_time() -> None:
-    transport = ConnectionTransport(limits=httpx.Limits(keepalive_expiry=0.02))
+    transport = AsyncPoolTransport(limits=httpx.Limits(keepalive_expiry=0.02))
     with serving(always(OK)) as server:
 
         async def work(client: httpx.AsyncClient) -> list[str]:
@@ -660,14 +660,14 @@ def test_an_idle_connection_is_closed_in_time() -> None:
             return [*lines, repr(transport)]
 
         assert ours(work, transport) == [
-            "<ConnectionTransport 0 busy, 1 idle, 0 waiting>",
-            "<ConnectionTransport 0 busy, 0 idle, 0 waiting>",
+            "<AsyncPoolTransport 0 busy, 1 idle, 0 waiting>",
+            "<AsyncPoolTransport 0 busy, 0 idle, 0 waiting>",
         ]
 
 
 @pytest.mark.parametrize("more", [b"", b"HTTP/1.1 408 Late\r\n\r\n"], ids=["close", "unasked"])
 def test_an_idle_connection_that_ends_is_let_go_of(more: bytes) -> None:
-    transport = ConnectionTransport()
+    transport = AsyncPoolTransport()
     asked = threading.Event()
 
     def script(sock: socket.socket) -> None:
@@ -751,15 +751,15 @@ def test_a_cancelled_request_takes_its_connection_with_it(stage: str) -> None:
             sock.sendall(OK[:-1] if stage == "reading" else b"")
             over.wait(PATIENCE_S)
 
-    transport = ConnectionTransport(limits=httpx.Limits(max_connections=1))
+    transport = AsyncPoolTransport(limits=httpx.Limits(max_connections=1))
     with serving(script) as server:
 
         async def work(client: httpx.AsyncClient) -> tuple[list[bool], str]:
             url = server.url.replace("http", "https") if stage == "connecting" else server.url
             content = bytes(20_000_000) if stage == "sending" else b""
             tasks = [asyncio.ensure_future(client.put(url, content=content)) for _ in range(2 if stage == "queueing" else 1)]
-            await _until(lambda: any(link.waiting for link in transport._links | transport._dialling))
-            await _until(lambda: len(transport._queue) == len(tasks) - 1)
+            await _until(lambda: any(link.waiting for link in (*transport._links, *transport._dialling)))
+            await _until(lambda: len(transport._pool.queue) == len(tasks) - 1)
             for task in reversed(tasks):
                 task.cancel()
             await asyncio.wait(tasks)
@@ -767,18 +767,18 @@ def test_a_cancelled_request_takes_its_connection_with_it(stage: str) -> None:
 
         cancelled, line = ours(work, transport)
         over.set()
-    assert (all(cancelled), line) == (True, "<ConnectionTransport 0 busy, 0 idle, 0 waiting>")
+    assert (all(cancelled), line) == (True, "<AsyncPoolTransport 0 busy, 0 idle, 0 waiting>")
 
 
 def test_a_place_given_to_a_cancelled_request_goes_to_the_next() -> None:
-    transport = ConnectionTransport(limits=httpx.Limits(max_connections=1))
+    transport = AsyncPoolTransport(limits=httpx.Limits(max_connections=1))
     with serving(always(OK)) as server:
 
         async def work(client: httpx.AsyncClient) -> list[object]:
             tasks = [asyncio.ensure_future(client.get(server.url)) for _ in range(4)]
-            await _until(lambda: len(transport._queue) == 3)
-            waiter = transport._queue[0]
-            await _until(waiter.done)
+            await _until(lambda: len(transport._pool.queue) == 3)
+            waiter = transport._pool.queue[0]
+            await _until(lambda: waiter.lease is not None)
             tasks[1].cancel()
             return [
                 type(got) if isinstance(got, BaseException) else got.status_code
@@ -790,7 +790,7 @@ def test_a_place_given_to_a_cancelled_request_goes_to_the_next() -> None:
 
 def test_closing_ends_what_is_under_way() -> None:
     over = threading.Event()
-    transport = ConnectionTransport()
+    transport = AsyncPoolTransport()
     with serving(_deaf(over)) as server:
 
         async def work(client: httpx.AsyncClient) -> tuple[object, str]:
@@ -801,12 +801,12 @@ def test_closing_ends_what_is_under_way() -> None:
 
         got = ours(work, transport)
         over.set()
-    assert got == (httpx.ReadError, "<ConnectionTransport 0 busy, 0 idle, 0 waiting>")
+    assert got == (httpx.ReadError, "<AsyncPoolTransport 0 busy, 0 idle, 0 waiting>")
 
 
 def test_a_transport_may_move_to_another_loop() -> None:
     with serving(always(OK)) as server:
-        transport = ConnectionTransport()
+        transport = AsyncPoolTransport()
 
         async def work() -> int:
             response = await transport.handle_async_request(httpx.Request("GET", server.url))
@@ -837,14 +837,14 @@ def test_https_looks_the_same(certificates: Certificates) -> None:
                 await _status("POST", server.url, content=LARGE)(client),
             ]
 
-        transports = (httpx.AsyncHTTPTransport(verify=context(), trust_env=False), ConnectionTransport(verify=context()))
+        transports = (httpx.AsyncHTTPTransport(verify=context(), trust_env=False), AsyncPoolTransport(verify=context()))
         expected, got = (ours(work, transport) for transport in transports)
         assert (got == expected, server.accepted) == (True, 2)
 
         async def named(client: httpx.AsyncClient) -> int:
             return await _status("GET", server.url, extensions={"sni_hostname": "web.test"})(client)
 
-        assert ours(named, ConnectionTransport(verify=context())) == 200
+        assert ours(named, AsyncPoolTransport(verify=context())) == 200
     assert names == [None, None, "web.test"]
 
 

@@ -1,0 +1,56 @@
+"""How a transport makes the group of an origin that it meets for the first time."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from random import Random
+from typing import Protocol
+
+from kbalance.balancing.endpoints import Elsewhere, News, Origin, Source
+from kbalance.balancing.group import Group
+from kbalance.balancing.hooks import Hooks
+from kbalance.balancing.settings import Behaviour, Ejection, Retries
+
+_ONE = Behaviour(ejection=Ejection(after=0), retries=Retries(attempts=1))
+"""Nobody else could take the request."""
+
+
+class Arrangement(Protocol):
+    """Makes groups."""
+
+    def group(self, origin: Origin, random: Random, hooks: Hooks, now: float) -> Group: ...
+
+    def start(self, group: Group, tell: Callable[[Group, News], None]) -> None:
+        """Lets the group's source begin; news may come at once, and from any thread."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ByName:
+    """Connections go wherever the resolver says that the host is, in so many places."""
+
+    connections: int | None = None
+    """Places that take requests in turn, one connection each; ``None``: as many connections as there are requests under way."""
+
+    def group(self, origin: Origin, random: Random, hooks: Hooks, now: float) -> Group:
+        places = 1 if self.connections is None else self.connections
+        group = Group(origin, replace(_ONE, per_endpoint=None if self.connections is None else 1), random, hooks)
+        group.settle([None] * places, now)
+        return group
+
+    def start(self, group: Group, tell: Callable[[Group, News], None]) -> None:
+        """There is nothing to be told."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Balanced:
+    """Connections go to the endpoints that a source tells."""
+
+    source: Source
+    behaviour: Behaviour
+
+    def group(self, origin: Origin, random: Random, hooks: Hooks, now: float) -> Group:
+        return Group(origin, self.behaviour, random, hooks)
+
+    def start(self, group: Group, tell: Callable[[Group, News], None]) -> None:
+        group.following = self.source.follow(group.origin, lambda news: tell(group, news))
+        if group.following is None:
+            tell(group, Elsewhere(reason="the source of endpoints does not know such hosts"))

@@ -1,0 +1,476 @@
+"""The asyncio transport: kbalance's own connections under an `httpx.AsyncClient`.
+
+No task, no lock and no timer per request: a request is one future, and one timer looks at every deadline there is.
+"""
+
+import asyncio
+import math
+import socket
+import time
+from collections import deque
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import cast
+
+import httpx
+
+from kbalance.balancing.arrangements import Arrangement
+from kbalance.balancing.attempts import Attempts
+from kbalance.balancing.endpoints import Following, News
+from kbalance.balancing.group import Group, State
+from kbalance.balancing.incoming import opening_to_httpx, streamed_response, to_httpx, whole_response
+from kbalance.balancing.link import Link
+from kbalance.balancing.members import Member
+from kbalance.balancing.outgoing import LAST_CHUNK, Outgoing, check_length, chunk, encode
+from kbalance.balancing.pool import Lease, Waiter
+from kbalance.balancing.setup import FIRST_NEWS_S, NO_TIMEOUTS, Key, Setup, Timeouts, describe, origin_of
+from kbalance.balancing.snapshot import Snapshot, snapshot
+from kbalance.errors import ExchangeError
+from kbalance.model.target import Address
+from kbalance.model.words import Failure
+from kbalance.wire.connection import Tls
+
+
+class AsyncEngine(httpx.AsyncBaseTransport):
+    """Sends the requests of an `httpx.AsyncClient` over `kbalance.wire.connection.Connection`, HTTP/1.1 only.
+
+    Timeouts are httpx's: ``connect`` covers name, TCP and TLS, of all attempts together; ``read`` and ``write`` each wait for the
+    network, ``pool`` the wait for a connection to come free. Proxies are not spoken to. One asyncio loop at a time; membership
+    may be told from any thread.
+    """
+
+    def __init__(self, arrangement: Arrangement, setup: Setup) -> None:
+        self._arrangement = arrangement
+        self._setup = setup
+        self._groups: dict[Key, Group] = {}
+        self._inbox: deque[tuple[Group, News]] = deque()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._ordinary: httpx.AsyncBaseTransport | None = (
+            setup.ordinary if isinstance(setup.ordinary, httpx.AsyncBaseTransport) else None
+        )
+        self._closed = False
+        self._forget()
+
+    def _forget(self) -> None:
+        self._pool = self._setup.pool()
+        self._dialling: set[Link] = set()
+        self._expecting: dict[Group, list[asyncio.Future[None]]] = {}
+        """Requests that wait for the first news."""
+        self._timer: asyncio.TimerHandle | None = None
+        self._next_sweep = math.inf
+
+    @property
+    def _links(self) -> list[Link]:
+        """Those that are open."""
+        return [cast(Link, link) for link in self._pool.links]
+
+    def __repr__(self) -> str:
+        return describe(self, self._groups.values(), self._pool)
+
+    def snapshot(self) -> Snapshot:
+        """What is known and under way at this moment."""
+        return snapshot(self._groups.values(), self._pool, time.monotonic())
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """The response; its body is at hand when it came at once, and is read as it is consumed otherwise."""
+        loop = _running_loop()
+        if loop is not self._loop:
+            self._move_to(loop)
+        if self._inbox:
+            self._hear()
+        url = request.url
+        key = (url.scheme, url.raw_host, url.port)
+        group = self._groups.get(key) or self._arranged(key)
+        timeouts: Timeouts = request.extensions.get("timeout") or NO_TIMEOUTS
+        if group.state is State.WAITING:
+            await self._first_news(group, timeouts.get("connect"))
+        if group.state is State.ELSEWHERE:
+            return await self._ordinarily(request)
+        outgoing = encode(request)
+        if outgoing.stream is not None and not isinstance(outgoing.stream, httpx.AsyncByteStream):
+            raise RuntimeError("a request with a synchronous body cannot be sent by an asynchronous transport")
+        attempts = Attempts(group, request.method, at_hand=outgoing.stream is None)
+        group.earn()
+        while True:
+            link = await self._connected(loop, group, request, timeouts, attempts)
+            try:
+                return await self._exchange(link, request, outgoing, timeouts)
+            except ExchangeError as error:
+                if not attempts.broke(link, error, loop.time()):
+                    raise to_httpx(error) from error
+            except httpx.TimeoutException as error:
+                attempts.late(link.member, error, loop.time())
+                raise
+
+    async def aclose(self) -> None:
+        """Closes every connection and ends every source; requests under way fail with `httpx.ReadError`."""
+        self._closed = True
+        for link in (*self._dialling, *self._links):
+            if not link.idle:
+                link.fail(httpx.ReadError("the transport was closed"))
+            self._discard(link)
+        self._stop_timer()
+        for waiter in self._pool.queue:
+            waiter.wake()
+        await _closed([group.following for group in self._groups.values() if group.following is not None])
+        self._groups = {}
+        if self._ordinary is not None:
+            await self._ordinary.aclose()
+
+    def _move_to(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Starts anew; connections of another loop cannot be watched by this one."""
+        if self._closed:
+            raise RuntimeError("the transport was closed")
+        for link in (*self._dialling, *self._links):
+            link.close()
+        for group in self._groups.values():
+            group.reset()
+        self._forget()
+        self._loop = loop
+
+    # Groups
+
+    def _arranged(self, key: Key) -> Group:
+        if self._closed:
+            raise RuntimeError("the transport was closed")
+        group = self._setup.group(self._arrangement, origin_of(key), time.monotonic())
+        self._groups[key] = group
+        self._arrangement.start(group, self._told)
+        self._hear()
+        return group
+
+    def _told(self, group: Group, news: News) -> None:
+        """From whatever thread."""
+        self._inbox.append((group, news))
+        loop = self._loop
+        if loop is not None:
+            try:
+                loop.call_soon_threadsafe(self._hear)
+            except RuntimeError:
+                # The loop is closed; the next one starts with what is in the inbox.
+                return
+
+    def _hear(self) -> None:
+        while self._inbox:
+            group, news = self._inbox.popleft()
+            self._gone(group.hear(news, time.monotonic()))
+            if group.state is not State.WAITING:
+                for waiter in self._expecting.pop(group, ()):
+                    _wake(waiter)
+        self._serve()
+
+    def _gone(self, members: list[Member]) -> None:
+        for member in members:
+            self._pool.close_idle(member)
+
+    async def _first_news(self, group: Group, seconds: float | None) -> None:
+        patience_s = FIRST_NEWS_S if seconds is None else seconds
+        waiter = asyncio.get_running_loop().create_future()
+        self._expecting.setdefault(group, []).append(waiter)
+        try:
+            async with asyncio.timeout(patience_s):
+                await waiter
+        except TimeoutError:
+            if group.state is State.WAITING:
+                group.fall_back(f"the source of endpoints said nothing for {patience_s:g} s")
+                self._hear()
+
+    async def _ordinarily(self, request: httpx.Request) -> httpx.Response:
+        if self._ordinary is None:
+            self._ordinary = httpx.AsyncHTTPTransport(**self._setup.stock())
+        return await self._ordinary.handle_async_request(request)
+
+    # One exchange
+
+    async def _exchange(self, link: Link, request: httpx.Request, outgoing: Outgoing, timeouts: Timeouts) -> httpx.Response:
+        began_s = link.loop.time()
+        try:
+            link.last = outgoing.closes
+            link.begin(outgoing.data, request.method)
+            if outgoing.stream is not None:
+                assert isinstance(outgoing.stream, httpx.AsyncByteStream)
+                await self._upload(link, outgoing, outgoing.stream, timeouts.get("write"))
+            if link.wants_write:
+                await self._drain(link, timeouts.get("write"))
+            while (head := link.head) is None:
+                await self.wait(link, timeouts.get("read"), httpx.ReadTimeout)
+        except BaseException:
+            self._discard(link)
+            raise
+        self._answered(link, head.status, began_s)
+        if link.awaiting:
+            return streamed_response(head, _Body(self, link, timeouts.get("read")))
+        body = link.take_body()
+        self.release(link)
+        return whole_response(head, body)
+
+    async def _upload(self, link: Link, outgoing: Outgoing, stream: httpx.AsyncByteStream, seconds: float | None) -> None:
+        """Sends a body as it is made; stops when the server answers before it has all of it."""
+        link.last = True
+        left = outgoing.length
+        async for part in stream:
+            if not outgoing.chunked:
+                left -= len(part)
+                check_length(outgoing, left, left >= 0)
+            link.more(chunk(part) if outgoing.chunked else part)
+            await self._drain(link, seconds)
+            # A body made without waiting would otherwise keep the loop from seeing an early answer.
+            await asyncio.sleep(0)
+            if link.head is not None:
+                return
+        check_length(outgoing, left, left == 0 or outgoing.chunked)
+        link.more(LAST_CHUNK if outgoing.chunked else b"")
+        link.last = outgoing.closes
+
+    async def _drain(self, link: Link, seconds: float | None) -> None:
+        while link.wants_write and link.head is None:
+            await self.wait(link, seconds, httpx.WriteTimeout)
+
+    async def wait(self, link: Link, seconds: float | None, late: type[httpx.TimeoutException]) -> None:
+        """Until something has changed on a connection; for the transport and its response bodies.
+
+        Raises:
+            ExchangeError, httpx.TransportError: the connection's end, or `late` after so many seconds.
+        """
+        assert self._loop is not None
+        link.late = late
+        link.deadline = math.inf if seconds is None else self._loop.time() + seconds
+        if link.deadline < self._next_sweep:
+            self._sweep_at(link.deadline)
+        await link.wait()
+
+    def _answered(self, link: Link, status: int, began_s: float) -> None:
+        group, now = link.member.group, link.loop.time()
+        group.succeeded(link.member, status, now)
+        if self._setup.watched:
+            self._setup.hooks.answered(group.origin, str(link.member), status, now - began_s)
+
+    # Connections
+
+    async def _connected(
+        self, loop: asyncio.AbstractEventLoop, group: Group, request: httpx.Request, timeouts: Timeouts, attempts: Attempts
+    ) -> Link:
+        """A connection for the request, which is under way at its member from now on.
+
+        Raises:
+            httpx.TransportError: there is none.
+        """
+        until_s: float | None = None
+        while True:
+            now = loop.time()
+            lease = self._pool.lease(group, now, attempts.tried, attempts.fresh)
+            member, link = lease or await self._turn(loop, group, attempts, timeouts.get("pool"))
+            if link is not None:
+                return cast(Link, link)
+            if until_s is None:
+                seconds = timeouts.get("connect")
+                until_s = math.inf if seconds is None else now + seconds
+            try:
+                link = await self._opened(loop, member, request, attempts.connect_s(member, until_s - loop.time()))
+            except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+                if not attempts.not_opened(member, error, loop.time()):
+                    raise
+                continue
+            if not member.leaving:
+                return link
+            self._discard(link)
+
+    async def _turn(self, loop: asyncio.AbstractEventLoop, group: Group, attempts: Attempts, seconds: float | None) -> Lease:
+        """Waits until something is free."""
+        if not group.members:
+            raise httpx.ConnectError(f"{group.origin} has no endpoints that are ready")
+        future = loop.create_future()
+        waiter = Waiter(group, attempts.tried, attempts.fresh, lambda: _wake(future))
+        self._pool.queue.append(waiter)
+        try:
+            async with asyncio.timeout(seconds):
+                await future
+        except BaseException as error:
+            if waiter.lease is not None:
+                self._pool.put_back(waiter.lease)
+                self._serve()
+            else:
+                self._pool.queue.remove(waiter)
+            if isinstance(error, TimeoutError):
+                raise httpx.PoolTimeout("no connection came free in time") from error
+            raise
+        if waiter.lease is None:
+            raise httpx.ReadError("the transport was closed")
+        return waiter.lease
+
+    async def _opened(self, loop: asyncio.AbstractEventLoop, member: Member, request: httpx.Request, seconds: float) -> Link:
+        """A new connection in the place that was taken for it, which is given back if that fails."""
+        pool, began_s = self._pool, loop.time()
+        try:
+            async with asyncio.timeout(None if seconds == math.inf else seconds):
+                link = await self._open(loop, member, request)
+        except BaseException as error:
+            pool.not_opened(member)
+            self._serve()
+            if isinstance(error, TimeoutError):
+                raise httpx.ConnectTimeout(f"not open after {seconds:g} s") from error
+            if isinstance(error, ExchangeError):
+                raise opening_to_httpx(error) from error
+            raise
+        now = loop.time()
+        if pool is not self._pool or self._closed:
+            link.shut()
+            raise httpx.ReadError("the transport was closed")
+        pool.opened(link, now)
+        if link.ends_s < self._next_sweep:
+            self._sweep_at(link.ends_s)
+        self._setup.hooks.opened(member.group.origin, str(member), now - began_s)
+        return link
+
+    async def _open(self, loop: asyncio.AbstractEventLoop, member: Member, request: httpx.Request) -> Link:
+        """Dials the member; one that is a name at its addresses, in the resolver's order."""
+        origin = member.group.origin
+        tls = self._setup.tls(request.extensions.get("sni_hostname") or origin.host) if origin.scheme == "https" else None
+        if member.endpoint is not None:
+            return await self._dial(loop, member, member.endpoint.address, tls)
+        failure = ExchangeError(Failure.UNREACHABLE, f"{origin.host} has no address")
+        for address in await _addresses(loop, origin.host, origin.port):
+            try:
+                return await self._dial(loop, member, address, tls)
+            except ExchangeError as error:
+                failure = error
+        raise failure
+
+    async def _dial(self, loop: asyncio.AbstractEventLoop, member: Member, address: Address, tls: Tls | None) -> Link:
+        link = Link(loop, member, address, tls, self._lost)
+        self._dialling.add(link)
+        try:
+            await link.opened()
+        except BaseException:
+            link.shut()
+            raise
+        finally:
+            self._dialling.discard(link)
+        return link
+
+    def release(self, link: Link) -> None:
+        """An exchange is complete."""
+        if self._pool.release(link, link.loop.time()) and link.deadline < self._next_sweep:
+            self._sweep_at(link.deadline)
+        self._serve()
+
+    def abandon(self, link: Link) -> None:
+        """Closes a connection in the middle of a response."""
+        link.fail(httpx.ReadError("the response was closed while it was read"))
+        self._discard(link)
+
+    def _discard(self, link: Link) -> None:
+        self._pool.discard_idle(link) if link.idle else self._pool.discard(link)
+        self._serve()
+
+    def _lost(self, link: Link) -> None:
+        self._pool.discard_idle(link)
+        self._serve()
+
+    def _serve(self) -> None:
+        if self._pool.queue and self._loop is not None:
+            self._pool.serve(self._loop.time())
+
+    # Deadlines
+
+    def _sweep_at(self, deadline: float) -> None:
+        assert self._loop is not None
+        self._stop_timer()
+        self._next_sweep = deadline
+        self._timer = self._loop.call_at(deadline, self._sweep)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = None
+        self._next_sweep = math.inf
+
+    def _sweep(self) -> None:
+        """Ends what is due, and comes back for what is due next."""
+        assert self._loop is not None
+        self._stop_timer()
+        # The loop calls a timer up to its clock's resolution early.
+        now = self._loop.time() + 0.001
+        following = self._pool.expire(now)
+        for link in self._links:
+            if link.waiting and link.deadline <= now:
+                link.fail(link.late("the server was silent for too long"))
+            elif link.waiting:
+                following = min(following, link.deadline)
+        if following < self._next_sweep:
+            self._sweep_at(following)
+        self._serve()
+
+
+class _Body(httpx.AsyncByteStream):
+    """The rest of a response, read as it is consumed; holds the connection until then."""
+
+    def __init__(self, transport: "AsyncEngine", link: Link, seconds: float | None) -> None:
+        self._transport = transport
+        self._link: Link | None = link
+        self._seconds = seconds
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        try:
+            while (link := self._link) is not None:
+                if link.parts:
+                    yield link.take_part()
+                elif link.awaiting:
+                    await self._transport.wait(link, self._seconds, httpx.ReadTimeout)
+                else:
+                    return
+        except ExchangeError as error:
+            raise to_httpx(error) from error
+        finally:
+            await self.aclose()
+
+    async def aclose(self) -> None:
+        link, self._link = self._link, None
+        if link is None:
+            return
+        if link.awaiting:
+            self._transport.abandon(link)
+        else:
+            link.take_body()
+            self._transport.release(link)
+
+
+async def _addresses(loop: asyncio.AbstractEventLoop, host: str, port: int) -> list[Address]:
+    """The addresses of a host; one that is an address already needs no resolver and no thread."""
+    for family in (socket.AF_INET, socket.AF_INET6):
+        try:
+            socket.inet_pton(family, host)
+        except OSError:
+            continue
+        return [Address(host, port)]
+    try:
+        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise ExchangeError(Failure.UNREACHABLE, f"{host}: {error}") from error
+    return [Address(str(info[4][0]), port) for info in found]
+
+
+async def _closed(followings: list[Following]) -> None:
+    """Ends them, which may wait for a call under way, without holding up the loop; no thread is left."""
+
+    def close() -> None:
+        for one in followings:
+            one.close()
+
+    if followings:
+        with ThreadPoolExecutor(1) as thread:
+            await asyncio.get_running_loop().run_in_executor(thread, close)
+
+
+def _wake(future: "asyncio.Future[None]") -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+def _running_loop() -> asyncio.AbstractEventLoop:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        raise RuntimeError(
+            "kbalance's asynchronous transports run under asyncio; under trio use the synchronous ones in a worker thread"
+        ) from None

@@ -1,0 +1,76 @@
+"""One request's attempts: what they have met, and whether there is another one."""
+
+from kbalance.balancing.group import Group
+from kbalance.balancing.members import Member
+from kbalance.balancing.pool import Pooled
+from kbalance.errors import ExchangeError
+from kbalance.model.words import Failure
+from kbalance.wire.http1 import IDEMPOTENT
+
+CONNECT_ATTEMPT_S = 1.0
+"""For a connection, while there are other endpoints to try: inside a cluster a slower one has lost its SYN or its host."""
+_BROKE = (Failure.CLOSED, Failure.RESET)
+
+
+class Attempts:
+    """Where a request has been."""
+
+    __slots__ = ("_group", "_may_repeat", "_retried_stale", "fresh", "made", "tried")
+
+    def __init__(self, group: Group, method: str, *, at_hand: bool) -> None:
+        """
+        Args:
+            at_hand: its body can be sent once more.
+        """
+        self._group = group
+        self._may_repeat = at_hand and method in IDEMPOTENT
+        self._retried_stale = False
+        self.tried: list[Member] = []
+        """Members that will not do any more."""
+        self.fresh = False
+        """Whether only a new connection will do."""
+        self.made = 0
+        """Attempts that failed."""
+
+    def connect_s(self, member: Member, left_s: float) -> float:
+        """Seconds that a connection to this member may take, of those that are left for all."""
+        more = self.made + 1 < self._group.behaviour.retries.attempts and self._group.has_other((*self.tried, member))
+        return min(left_s, CONNECT_ATTEMPT_S) if more else left_s
+
+    def not_opened(self, member: Member, error: Exception, now: float) -> bool:
+        """No connection opened, so nothing was sent; whether another member is to be tried."""
+        self._failed(member, error, now)
+        return self._elsewhere(member, error, now)
+
+    def broke(self, link: Pooled, error: ExchangeError, now: float) -> bool:
+        """The exchange failed; whether there is another attempt.
+
+        A connection that was idle and ends without a byte of an answer was most likely closed by the server before it saw the
+        request; that is nobody's failure, and costs nothing of the budget (RFC 9112, 9.3.1).
+        """
+        unanswered = link.untouched and error.failure in _BROKE
+        if unanswered and link.answered and not self._retried_stale:
+            self._retried_stale = self.fresh = True
+            if self._may_repeat:
+                return True
+            self._failed(link.member, error, now)
+            return False
+        self._failed(link.member, error, now)
+        return unanswered and self._may_repeat and self._elsewhere(link.member, error, now)
+
+    def late(self, member: Member, error: Exception, now: float) -> None:
+        """The server was silent for too long; the user's time is over, so nothing is tried again."""
+        self._failed(member, error, now)
+
+    def _failed(self, member: Member, error: Exception, now: float) -> None:
+        self.made += 1
+        self._group.failed(member, now, str(error))
+        self._group.hooks.failed(self._group.origin, str(member), error)
+
+    def _elsewhere(self, member: Member, error: Exception, now: float) -> bool:
+        self.tried.append(member)
+        group = self._group
+        again = self.made < group.behaviour.retries.attempts and group.has_other(self.tried) and group.allows_retry(now)
+        if again:
+            group.hooks.retried(group.origin, str(member), error)
+        return again

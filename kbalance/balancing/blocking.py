@@ -1,0 +1,438 @@
+"""The threaded transport: kbalance's own connections under an `httpx.Client`, for as many threads as one likes."""
+
+import math
+import select
+import socket
+import time
+from collections.abc import Iterator
+from threading import Event, RLock
+from typing import cast
+
+import httpx
+
+from kbalance.balancing.arrangements import Arrangement
+from kbalance.balancing.attempts import Attempts
+from kbalance.balancing.endpoints import News
+from kbalance.balancing.group import Group, State
+from kbalance.balancing.incoming import opening_to_httpx, streamed_response, to_httpx, whole_response
+from kbalance.balancing.members import Member
+from kbalance.balancing.outgoing import LAST_CHUNK, Outgoing, check_length, chunk, encode
+from kbalance.balancing.pool import Lease, Pooled, Waiter
+from kbalance.balancing.setup import FIRST_NEWS_S, NO_TIMEOUTS, Key, Setup, Timeouts, describe, origin_of
+from kbalance.balancing.snapshot import Snapshot, snapshot
+from kbalance.errors import ExchangeError
+from kbalance.model.target import Address
+from kbalance.model.words import Failure
+from kbalance.wire.connection import Tls
+
+_READ = select.POLLIN | select.POLLHUP | select.POLLERR
+
+
+class BlockingLink(Pooled):
+    """A connection that its thread waits for; nobody else touches it meanwhile but to end it."""
+
+    __slots__ = ("error",)
+
+    def __init__(self, member: Member, address: Address, tls: Tls | None) -> None:
+        super().__init__(member, address, tls)
+        self.error: Exception | None = None
+        """Why it was ended by somebody else."""
+
+    @property
+    def lively(self) -> bool:
+        return not self._poll(_READ, 0)
+
+    def end(self, error: Exception) -> None:
+        """Makes whoever waits raise this; from another thread, so the descriptor stays."""
+        self.error = error
+        try:
+            socket.socket.shutdown(self.sock, socket.SHUT_RDWR)
+        except OSError:
+            # It is not connected, or not any more: the wait ends by itself.
+            return
+
+    def open(self, until_s: float) -> None:
+        """Waits until it is open.
+
+        Raises:
+            ExchangeError: as `Connection.advance`.
+        """
+        while not self.is_open:
+            self.wait(select.POLLOUT if self.wants_write else _READ, until_s - time.monotonic(), httpx.ConnectTimeout)
+            self.advance()
+
+    def push(self, seconds: float | None) -> None:
+        """Sends what is unsent, unless an answer comes first."""
+        while self.wants_write and self.head is None:
+            if self.wait(select.POLLOUT | _READ, seconds, httpx.WriteTimeout) & _READ:
+                self.receive()
+            else:
+                self.flush()
+
+    def pull(self, seconds: float | None) -> None:
+        """Reads once."""
+        self.wait(_READ, seconds, httpx.ReadTimeout)
+        self.receive()
+
+    def wait(self, mask: int, seconds: float | None, late: type[httpx.TimeoutException]) -> int:
+        """Until the socket is ready; for what."""
+        ready = self._poll(mask, None if seconds is None or seconds == math.inf else max(0.0, seconds))
+        if self.error is not None:
+            raise self.error
+        if not ready:
+            raise late("the server was silent for too long" if late is not httpx.ConnectTimeout else "not open in time")
+        return ready
+
+    def _poll(self, mask: int, seconds: float | None) -> int:
+        poll = select.poll()
+        poll.register(self.sock, mask)
+        found = poll.poll(None if seconds is None else math.ceil(seconds * 1000))
+        return found[0][1] if found else 0
+
+
+class Engine(httpx.BaseTransport):
+    """Sends the requests of an `httpx.Client` over `kbalance.wire.connection.Connection`, HTTP/1.1 only.
+
+    Timeouts are httpx's: ``connect`` covers TCP and TLS of all attempts together (the resolver knows no time-out), ``read`` and
+    ``write`` each wait for the network, ``pool`` the wait for a connection to come free. Proxies are not spoken to.
+    """
+
+    def __init__(self, arrangement: Arrangement, setup: Setup) -> None:
+        self._arrangement = arrangement
+        self._setup = setup
+        self._lock = RLock()
+        """Held around every decision, and around no wait."""
+        self._pool = setup.pool()
+        self._groups: dict[Key, Group] = {}
+        self._expecting: dict[Group, list[Event]] = {}
+        self._dialling: set[BlockingLink] = set()
+        self._ordinary = setup.ordinary if isinstance(setup.ordinary, httpx.BaseTransport) else None
+        self._next_expiry_s = math.inf
+        self._closed = False
+
+    def __repr__(self) -> str:
+        with self._lock:
+            return describe(self, self._groups.values(), self._pool)
+
+    def snapshot(self) -> Snapshot:
+        """What is known and under way at this moment."""
+        with self._lock:
+            return snapshot(self._groups.values(), self._pool, time.monotonic())
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """The response; its body is at hand when it came at once, and is read as it is consumed otherwise."""
+        url = request.url
+        key = (url.scheme, url.raw_host, url.port)
+        group = self._groups.get(key) or self._arranged(key)
+        timeouts: Timeouts = request.extensions.get("timeout") or NO_TIMEOUTS
+        if group.state is State.WAITING:
+            self._first_news(group, timeouts.get("connect"))
+        if group.state is State.ELSEWHERE:
+            return self._ordinarily(request)
+        outgoing = encode(request)
+        if outgoing.stream is not None and not isinstance(outgoing.stream, httpx.SyncByteStream):
+            raise RuntimeError("a request with an asynchronous body cannot be sent by a synchronous transport")
+        attempts = Attempts(group, request.method, at_hand=outgoing.stream is None)
+        while True:
+            link = self._connected(group, request, timeouts, attempts)
+            try:
+                return self._exchange(link, request, outgoing, timeouts)
+            except ExchangeError as error:
+                with self._lock:
+                    again = attempts.broke(link, error, time.monotonic())
+                if not again:
+                    raise to_httpx(error) from error
+            except httpx.TimeoutException as error:
+                with self._lock:
+                    attempts.late(link.member, error, time.monotonic())
+                raise
+
+    def close(self) -> None:
+        """Closes every connection and ends every source; requests under way fail with `httpx.ReadError`."""
+        with self._lock:
+            self._closed = True
+            groups, self._groups = list(self._groups.values()), {}
+            for link in [cast(BlockingLink, one) for one in (*self._pool.links, *self._dialling)]:
+                if link.idle:
+                    self._pool.discard_idle(link)
+                else:
+                    link.end(httpx.ReadError("the transport was closed"))
+            for waiter in self._pool.queue:
+                waiter.wake()
+            for event in [event for events in self._expecting.values() for event in events]:
+                event.set()
+        for group in groups:
+            if group.following is not None:
+                group.following.close()
+        if self._ordinary is not None:
+            self._ordinary.close()
+
+    # Groups
+
+    def _arranged(self, key: Key) -> Group:
+        with self._lock:
+            if self._closed:
+                raise RuntimeError("the transport was closed")
+            known = self._groups.get(key)
+            group = known or self._setup.group(self._arrangement, origin_of(key), time.monotonic())
+            self._groups[key] = group
+        if known is None:
+            # Without the lock: a source may hold one of its own while it tells.
+            self._arrangement.start(group, self._told)
+        return group
+
+    def _told(self, group: Group, news: News) -> None:
+        """From whatever thread."""
+        with self._lock:
+            now = time.monotonic()
+            for member in group.hear(news, now):
+                self._pool.close_idle(member)
+            self._settled(group)
+
+    def _settled(self, group: Group) -> None:
+        if group.state is not State.WAITING:
+            for event in self._expecting.pop(group, ()):
+                event.set()
+        self._pool.serve(time.monotonic())
+
+    def _first_news(self, group: Group, seconds: float | None) -> None:
+        patience_s = FIRST_NEWS_S if seconds is None else seconds
+        event = Event()
+        with self._lock:
+            if group.state is not State.WAITING:
+                return
+            self._expecting.setdefault(group, []).append(event)
+        if not event.wait(patience_s):
+            with self._lock:
+                if group.state is State.WAITING:
+                    group.fall_back(f"the source of endpoints said nothing for {patience_s:g} s")
+                    self._settled(group)
+
+    def _ordinarily(self, request: httpx.Request) -> httpx.Response:
+        with self._lock:
+            if self._ordinary is None:
+                self._ordinary = httpx.HTTPTransport(**self._setup.stock())
+        return self._ordinary.handle_request(request)
+
+    # One exchange
+
+    def _exchange(self, link: BlockingLink, request: httpx.Request, outgoing: Outgoing, timeouts: Timeouts) -> httpx.Response:
+        began_s = time.monotonic()
+        try:
+            link.last = outgoing.closes
+            link.send(outgoing.data, request.method)
+            if outgoing.stream is not None:
+                self._upload(link, outgoing, timeouts.get("write"))
+            link.push(timeouts.get("write"))
+            while (head := link.head) is None:
+                link.pull(timeouts.get("read"))
+        except BaseException:
+            self.discard(link)
+            raise
+        body = None if link.awaiting else link.take_body()
+        with self._lock:
+            now = time.monotonic()
+            link.member.group.succeeded(link.member, head.status, now)
+            if self._setup.watched:
+                self._setup.hooks.answered(link.member.group.origin, str(link.member), head.status, now - began_s)
+            if body is not None:
+                self._release(link, now)
+        if body is None:
+            return streamed_response(head, _Body(self, link, timeouts.get("read")))
+        return whole_response(head, body)
+
+    def _upload(self, link: BlockingLink, outgoing: Outgoing, seconds: float | None) -> None:
+        """Sends a body as it is made; stops when the server answers before it has all of it."""
+        assert isinstance(outgoing.stream, httpx.SyncByteStream)
+        link.last = True
+        left = outgoing.length
+        for part in outgoing.stream:
+            if not outgoing.chunked:
+                left -= len(part)
+                check_length(outgoing, left, left >= 0)
+            link.send_more(chunk(part) if outgoing.chunked else part)
+            link.push(seconds)
+            if link.head is None and not link.lively:
+                link.receive()
+            if link.head is not None:
+                return
+        check_length(outgoing, left, left == 0 or outgoing.chunked)
+        link.send_more(LAST_CHUNK if outgoing.chunked else b"")
+        link.last = outgoing.closes
+
+    # Connections
+
+    def _connected(self, group: Group, request: httpx.Request, timeouts: Timeouts, attempts: Attempts) -> BlockingLink:
+        """A connection for the request, which is under way at its member from now on.
+
+        Raises:
+            httpx.TransportError: there is none.
+        """
+        until_s: float | None = None
+        while True:
+            member, link = self._leased(group, attempts, timeouts.get("pool"))
+            if link is not None:
+                return cast(BlockingLink, link)
+            now = time.monotonic()
+            if until_s is None:
+                seconds = timeouts.get("connect")
+                until_s = math.inf if seconds is None else now + seconds
+            try:
+                opened = self._opened(member, request, attempts.connect_s(member, until_s - now))
+            except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+                with self._lock:
+                    again = attempts.not_opened(member, error, time.monotonic())
+                if not again:
+                    raise
+                continue
+            if not member.leaving:
+                return opened
+            self.discard(opened)
+
+    def _leased(self, group: Group, attempts: Attempts, seconds: float | None) -> Lease:
+        """A member and its connection, or a place for one, as soon as something is free."""
+        event = Event()
+        with self._lock:
+            if self._closed:
+                raise httpx.ReadError("the transport was closed")
+            now = time.monotonic()
+            if now >= self._next_expiry_s:
+                self._next_expiry_s = self._pool.expire(now)
+            lease = self._pool.lease(group, now, attempts.tried, attempts.fresh)
+            if lease is not None:
+                group.earn()
+                return lease
+            if not group.members:
+                raise httpx.ConnectError(f"{group.origin} has no endpoints that are ready")
+            waiter = Waiter(group, attempts.tried, attempts.fresh, event.set)
+            self._pool.queue.append(waiter)
+        try:
+            event.wait(seconds)
+        except BaseException:
+            self._give_up(waiter)
+            raise
+        with self._lock:
+            if waiter.lease is not None:
+                return waiter.lease
+        self._give_up(waiter)
+        raise (
+            httpx.ReadError("the transport was closed") if self._closed else httpx.PoolTimeout("no connection came free in time")
+        )
+
+    def _give_up(self, waiter: Waiter) -> None:
+        with self._lock:
+            if waiter.lease is not None:
+                self._pool.put_back(waiter.lease)
+                self._pool.serve(time.monotonic())
+            elif waiter in self._pool.queue:
+                self._pool.queue.remove(waiter)
+
+    def _opened(self, member: Member, request: httpx.Request, seconds: float) -> BlockingLink:
+        """A new connection in the place that was taken for it, which is given back if that fails."""
+        began_s = time.monotonic()
+        try:
+            link = self._open(member, request, began_s + seconds)
+        except BaseException as error:
+            with self._lock:
+                self._pool.not_opened(member)
+                self._pool.serve(time.monotonic())
+            if isinstance(error, ExchangeError):
+                raise opening_to_httpx(error) from error
+            raise
+        with self._lock:
+            now = time.monotonic()
+            self._pool.opened(link, now)
+            self._dialling.discard(link)
+            self._next_expiry_s = min(self._next_expiry_s, link.ends_s)
+            self._setup.hooks.opened(member.group.origin, str(member), now - began_s)
+        return link
+
+    def _open(self, member: Member, request: httpx.Request, until_s: float) -> BlockingLink:
+        """Dials the member; one that is a name at its addresses, in the resolver's order."""
+        origin = member.group.origin
+        tls = self._setup.tls(request.extensions.get("sni_hostname") or origin.host) if origin.scheme == "https" else None
+        if member.endpoint is not None:
+            return self._dial(member, member.endpoint.address, tls, until_s)
+        failure = ExchangeError(Failure.UNREACHABLE, f"{origin.host} has no address")
+        for address in _addresses(origin.host, origin.port):
+            try:
+                return self._dial(member, address, tls, until_s)
+            except ExchangeError as error:
+                failure = error
+        raise failure
+
+    def _dial(self, member: Member, address: Address, tls: Tls | None, until_s: float) -> BlockingLink:
+        link = BlockingLink(member, address, tls)
+        with self._lock:
+            self._dialling.add(link)
+        try:
+            if self._closed:
+                raise httpx.ReadError("the transport was closed")
+            link.open(until_s)
+        except BaseException:
+            with self._lock:
+                self._dialling.discard(link)
+            link.shut()
+            raise
+        return link
+
+    def release(self, link: BlockingLink) -> None:
+        """An exchange is complete."""
+        with self._lock:
+            self._release(link, time.monotonic())
+
+    def _release(self, link: BlockingLink, now: float) -> None:
+        if self._closed:
+            link.last = True
+        if self._pool.release(link, now):
+            self._next_expiry_s = min(self._next_expiry_s, link.deadline)
+        if now >= self._next_expiry_s:
+            self._next_expiry_s = self._pool.expire(now)
+        self._pool.serve(now)
+
+    def discard(self, link: BlockingLink) -> None:
+        """Closes a connection in use; its request is over."""
+        with self._lock:
+            self._pool.discard(link)
+            self._pool.serve(time.monotonic())
+
+
+class _Body(httpx.SyncByteStream):
+    """The rest of a response, read as it is consumed; holds the connection until then."""
+
+    def __init__(self, engine: Engine, link: BlockingLink, seconds: float | None) -> None:
+        self._engine = engine
+        self._link: BlockingLink | None = link
+        self._seconds = seconds
+
+    def __iter__(self) -> Iterator[bytes]:
+        try:
+            while (link := self._link) is not None:
+                if link.parts:
+                    yield link.parts.popleft()
+                elif link.awaiting:
+                    link.pull(self._seconds)
+                else:
+                    return
+        except ExchangeError as error:
+            raise to_httpx(error) from error
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        link, self._link = self._link, None
+        if link is None:
+            return
+        if link.awaiting or link.error is not None:
+            self._engine.discard(link)
+        else:
+            link.take_body()
+            self._engine.release(link)
+
+
+def _addresses(host: str, port: int) -> list[Address]:
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise ExchangeError(Failure.UNREACHABLE, f"{host}: {error}") from error
+    return [Address(str(info[4][0]), port) for info in found]

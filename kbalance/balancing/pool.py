@@ -1,0 +1,275 @@
+"""The connections of a transport: who has which, which may stay, which must go. No I/O but closing, which never waits.
+
+Nothing here takes a lock; the asyncio transport needs none, and the threaded one holds its own around every call.
+"""
+
+import math
+from collections import deque
+from collections.abc import Callable, Collection
+from random import Random
+from typing import TYPE_CHECKING
+
+from kbalance.balancing.group import Group
+from kbalance.balancing.hooks import Hooks
+from kbalance.balancing.members import Member, give_back
+from kbalance.balancing.settings import Lifetime
+from kbalance.model.target import Address
+from kbalance.wire.connection import Connection, Tls
+
+if TYPE_CHECKING:
+    import httpx
+
+NO_LIMIT = 1 << 62
+"""Bodies are streamed, so their size is the reader's business."""
+
+
+class Pooled(Connection):
+    """A connection that belongs to a pool."""
+
+    __slots__ = ("deadline", "ends_s", "idle", "last", "left", "member", "parts")
+
+    def __init__(self, member: Member, address: Address, tls: Tls | None) -> None:
+        super().__init__(address, tls, max_body=NO_LIMIT)
+        self.member = member
+        self.idle = False
+        self.deadline = math.inf
+        """On the pool's clock: of the wait that is under way, or of idleness."""
+        self.last = False
+        """Not to be used again, whatever the response says: this side asked to close, or its request is only half sent."""
+        self.ends_s = math.inf
+        """When it is too old."""
+        self.left = -1
+        """Requests until its life is over; negative: no limit."""
+        self.parts: deque[bytes] = deque()
+        """Of the body, not taken yet."""
+
+    @property
+    def lively(self) -> bool:
+        """Whether the server has not ended it while it was idle, as far as this side can know."""
+        return True
+
+    def absorb(self, data: bytes) -> bool:
+        """Keeps all parts of the body."""
+        self.parts.extend(event for event in self.events(data) if isinstance(event, bytes))
+        return not self.awaiting
+
+    def take_body(self) -> bytes:
+        """The body of a complete response."""
+        if not self.parts:
+            return self.body
+        body = b"".join(self.parts)
+        self.parts.clear()
+        return body
+
+    def shut(self) -> None:
+        """Closes; never fails."""
+        self.close()
+
+
+Lease = tuple[Member, Pooled | None]
+"""A member, busy with a request, and its connection for that, or a place for a new one."""
+
+
+class Waiter:
+    """A request that waits until a member or a place comes free."""
+
+    __slots__ = ("fresh", "group", "lease", "tried", "wake")
+
+    def __init__(self, group: Group, tried: Collection[Member], fresh: bool, wake: Callable[[], None]) -> None:
+        """
+        Args:
+            wake: called once, when ``lease`` is there.
+        """
+        self.group = group
+        self.tried = tried
+        self.fresh = fresh
+        self.wake = wake
+        self.lease: Lease | None = None
+
+
+class Pool:
+    """Connections to the members of groups, within limits over all of them."""
+
+    def __init__(self, limits: "httpx.Limits", lifetime: Lifetime, keep_open: int, random: Random, hooks: Hooks) -> None:
+        """
+        Args:
+            keep_open: idle connections of each member that outlast the limit of idleness.
+        """
+        most, most_idle, expiry_s = limits.max_connections, limits.max_keepalive_connections, limits.keepalive_expiry
+        self._most = math.inf if most is None else most
+        self._most_idle = self._most if most_idle is None else most_idle
+        self._expiry_s = math.inf if expiry_s is None else expiry_s
+        self._lifetime = lifetime
+        self._keep_open = keep_open
+        self._random = random
+        self._hooks = hooks
+        self.links: set[Pooled] = set()
+        """Those that are open."""
+        self.taken = 0
+        """Open connections, and places taken for those that will be; never above the limit."""
+        self.idle = 0
+        self.queue: deque[Waiter] = deque()
+        self._stacks: dict[Member, None] = {}
+        """Members with idle connections."""
+
+    @property
+    def busy(self) -> int:
+        return self.taken - self.idle
+
+    def lease(self, group: Group, now: float, tried: Collection[Member], fresh: bool) -> Lease | None:
+        """A member, busy with the request from now on, and its idle connection, or a place for a new one.
+
+        Args:
+            fresh: no connection that has been used will do.
+
+        Returns:
+            ``None`` when all members are full, or there is no room for another connection.
+        """
+        member = group.take(now, tried)
+        if member is None:
+            return None
+        if member.idle:
+            if fresh:
+                self.close_idle(member)
+            elif (link := self._take(member, now)) is not None:
+                return member, link
+        if self.taken < self._most or self._make_room():
+            self.taken += 1
+            return member, None
+        give_back(member)
+        return None
+
+    def _take(self, member: Member, now: float) -> Pooled | None:
+        """The idle connection that was used last, if it has some life left."""
+        while member.idle:
+            link = member.idle.pop()
+            link.idle = False
+            self.idle -= 1
+            if now < link.ends_s and link.lively:
+                return link
+            self._drop(link)
+        return None
+
+    def _make_room(self) -> bool:
+        """Closes a connection that is idle at some other member; whether there was one."""
+        for member in self._stacks:
+            if member.idle:
+                self.discard_idle(member.idle[0])
+                return True
+        return False
+
+    def opened(self, link: Pooled, now: float) -> None:
+        """A connection is open, in the place that was taken for it, and used by the request that is under way at its member."""
+        self.links.add(link)
+        link.member.open += 1
+        link.ends_s = now + self._lifetime.drawn_age_s(self._random)
+        link.left = self._lifetime.drawn_requests(self._random)
+
+    def not_opened(self, member: Member) -> None:
+        """It came to nothing: place and member are free again."""
+        self.taken -= 1
+        give_back(member)
+        self._leave(member)
+
+    def release(self, link: Pooled, now: float) -> bool:
+        """Its exchange is over: it is kept, if it can be used again; whether it was."""
+        member = link.member
+        link.left -= 1
+        keep = (
+            link.reusable
+            and not link.last
+            and not member.leaving
+            and link.left
+            and now < link.ends_s
+            and self.idle < self._most_idle
+            and link in self.links
+        )
+        if not keep:
+            self.discard(link)
+            return False
+        give_back(member)
+        link.idle = True
+        link.deadline = min(link.ends_s, now + self._expiry_s)
+        if not member.idle:
+            self._stacks.pop(member, None)
+            self._stacks[member] = None
+        member.idle.append(link)
+        self.idle += 1
+        return True
+
+    def discard(self, link: Pooled) -> None:
+        """Closes a connection in use; its request is over."""
+        if link in self.links:
+            give_back(link.member)
+            self._drop(link)
+        else:
+            link.shut()
+
+    def discard_idle(self, link: Pooled) -> None:
+        """Closes a connection that nobody uses."""
+        if link.idle:
+            link.idle = False
+            link.member.idle.remove(link)
+            self.idle -= 1
+            self._drop(link)
+
+    def _drop(self, link: Pooled) -> None:
+        link.shut()
+        self.links.remove(link)
+        self.taken -= 1
+        member = link.member
+        member.open -= 1
+        if not member.idle:
+            self._stacks.pop(member, None)
+        self._leave(member)
+        self._hooks.closed(member.group.origin, str(member))
+
+    def _leave(self, member: Member) -> None:
+        if member.leaving and not member.open:
+            member.group.gone(member)
+
+    def close_idle(self, member: Member) -> None:
+        """Closes what nobody uses there."""
+        for link in list(member.idle):
+            self.discard_idle(link)
+
+    def expire(self, now: float) -> float:
+        """Closes what has been idle for too long or is too old; when there will be more of that."""
+        following = math.inf
+        for member in list(self._stacks):
+            spare = len(member.idle) - self._keep_open
+            for at, link in enumerate(list(member.idle)):
+                # The ones that were used last are kept.
+                due = link.deadline if at < spare else link.ends_s
+                if due <= now:
+                    self.discard_idle(link)
+                else:
+                    following = min(following, due)
+        return following
+
+    def put_back(self, lease: Lease) -> None:
+        """Nobody wants it any more."""
+        member, link = lease
+        if link is None:
+            return self.not_opened(member)
+        link.left += 1
+        self.release(link, link.ends_s - 1 if link.ends_s < math.inf else 0.0)
+
+    def serve(self, now: float) -> None:
+        """Gives what is free to those that wait, in their order, but for those whose members are all full."""
+        if not self.queue:
+            return
+        full: set[Group] = set()
+        for waiter in list(self.queue):
+            if waiter.group in full:
+                continue
+            waiter.lease = self.lease(waiter.group, now, waiter.tried, waiter.fresh)
+            if waiter.lease is not None:
+                self.queue.remove(waiter)
+                waiter.wake()
+            elif waiter.tried:
+                continue
+            else:
+                full.add(waiter.group)
+                if self.taken >= self._most and not self.idle:
+                    return

@@ -1,0 +1,96 @@
+"""What every transport of this room is made from, whichever way it waits."""
+
+import ssl
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+import httpx
+
+from kbalance.balancing.arrangements import Arrangement
+from kbalance.balancing.endpoints import Origin
+from kbalance.balancing.group import Group, State
+from kbalance.balancing.hooks import Guarded, Hooks
+from kbalance.balancing.pool import Pool
+from kbalance.balancing.settings import Lifetime
+from kbalance.wire.connection import Tls
+from kbalance.wire.tls import make_tls
+
+PORTS = {"http": 80, "https": 443}
+Key = tuple[str, bytes, int | None]
+"""Scheme, host and port, as a request's URL has them."""
+Timeouts = Mapping[str, float | None]
+"""Seconds, by httpx's names."""
+NO_TIMEOUTS: Timeouts = {}
+FIRST_NEWS_S = 5.0
+"""For the source's first word, where the user limits no connection."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Setup:
+    """The choices that do not depend on where connections go."""
+
+    verify: ssl.SSLContext | bool
+    limits: httpx.Limits
+    lifetime: Lifetime
+    keep_open: int
+    hooks: Hooks
+    ordinary: httpx.AsyncBaseTransport | httpx.BaseTransport | None = None
+    """For what is not balanced; ``None``: httpx's own."""
+    watched: bool = field(init=False)
+    """Whether anybody wants to be told of each answer."""
+    random: Random = field(init=False, default_factory=Random)
+    _context: ssl.SSLContext | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        self.watched = type(self.hooks) is not Hooks
+        if self.watched:
+            self.hooks = Guarded(self.hooks)
+
+    def pool(self) -> Pool:
+        return Pool(self.limits, self.lifetime, self.keep_open, self.random, self.hooks)
+
+    def group(self, arrangement: Arrangement, origin: Origin, now: float) -> Group:
+        return arrangement.group(origin, self.random, self.hooks, now)
+
+    def tls(self, name: str) -> Tls:
+        """How a connection is encrypted; the certificate has to be for this name, wherever the connection leads."""
+        if self._context is None:
+            self._context = self._made()
+            self._context.set_alpn_protocols(["http/1.1"])
+        return Tls(self._context, name)
+
+    def _made(self) -> ssl.SSLContext:
+        if isinstance(self.verify, ssl.SSLContext):
+            return self.verify
+        return make_tls("", insecure=not self.verify).context
+
+    def stock(self) -> dict[str, Any]:
+        """Arguments of httpx's own transport."""
+        return {"verify": self.verify, "limits": self.limits, "trust_env": False}
+
+
+def origin_of(key: Key) -> Origin:
+    """Where this is.
+
+    Raises:
+        httpx.UnsupportedProtocol: neither http nor https.
+    """
+    scheme, host, port = key
+    if scheme not in PORTS:
+        raise httpx.UnsupportedProtocol(f"{scheme}:// is not spoken here, only http:// and https://")
+    return Origin(scheme, host.decode("ascii").lower(), port or PORTS[scheme])
+
+
+def describe(transport: object, groups: Iterable[Group], pool: Pool) -> str:
+    """One honest line."""
+    told = [f"; {_described(g)}" for g in groups if g.following is not None and g.state is not State.ELSEWHERE]
+    return f"<{type(transport).__name__} {pool.busy} busy, {pool.idle} idle, {len(pool.queue)} waiting{''.join(told)}>"
+
+
+def _described(group: Group) -> str:
+    ejected = sum(bool(m.ejected_until_s) for m in group.members)
+    notes = [f"{ejected} ejected"] * bool(ejected) + [str(group.state)] * (group.state is not State.KNOWN)
+    count = len([m for m in group.members if m.endpoint is not None])
+    return f"{group.origin} at {count} endpoint{'s' * (count != 1)}" + (f" ({', '.join(notes)})" if notes else "")
