@@ -13,6 +13,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from kbalance.testbed.outages import Outage, WatchEnd
 from kbalance.testbed.scenario import SCENARIOS, Fault, Scenario
 from kbalance.testbed.stage import Stage
 from kbalance.testbed.transfer import from_json
@@ -33,6 +34,16 @@ def _obey(stage: Stage, command: Mapping[str, Any]) -> Mapping[str, Any]:
             stage.allow_only(rules)
         case {"do": "expire-lists"}:
             stage.expire_lists()
+        case {"do": "outage", "outage": str(outage)}:
+            stage.set_outage(Outage(outage))
+        case {"do": "bookmark"}:
+            stage.bookmark()
+        case {"do": "end-watches", "how": str(how)}:
+            return {"ended": stage.end_watches(WatchEnd(how))}
+        case {"do": "put", "resource": str(plural), "object": dict(found)}:
+            stage.put(plural, found)
+        case {"do": "remove", "resource": str(plural), "namespace": str(namespace), "name": str(name)}:
+            stage.remove(plural, namespace, name)
         case {"do": "picks"}:
             return {"picks": stage.picks()}
         case {"do": "answered"}:

@@ -16,6 +16,7 @@ from typing import IO, Any, Self
 
 from kbalance.model.target import Address
 from kbalance.testbed.jobfaults import JobFault
+from kbalance.testbed.outages import Outage, WatchEnd
 from kbalance.testbed.scenario import NAMESPACE, SCENARIOS, SERVICE, Fault, Scenario
 from kbalance.testbed.transfer import to_json
 
@@ -113,8 +114,32 @@ class Cluster:
         self._ask(do="allow-only", rules=list(rules))
 
     def expire_lists(self) -> None:
-        """Have every continue token that was given out so far be too old."""
+        """Have every continue token that was given out so far be too old, and every version before this one for a watch."""
         self._ask(do="expire-lists")
+
+    def set_outage(self, outage: Outage) -> None:
+        """Have the API be away, silent, or back; watches that were open when it went away are not."""
+        self._ask(do="outage", outage=outage.value)
+
+    def bookmark(self) -> None:
+        """Have every watch that wants bookmarks send one now."""
+        self._ask(do="bookmark")
+
+    def end_watches(self, how: WatchEnd = WatchEnd.CLEAN) -> int:
+        """End every watch before its time; how many there were."""
+        return int(self._ask(do="end-watches", how=how.value)["ended"])
+
+    def put(self, resource: str, found: Mapping[str, Any]) -> None:
+        """Have this object in the API, in the place of what has its name; a `scale` of the scenario still writes its own."""
+        self._ask(do="put", resource=resource, object=dict(found))
+
+    def remove(self, resource: str, name: str, namespace: str = NAMESPACE) -> None:
+        """Have an object be gone from the API.
+
+        Raises:
+            ClusterError: when there is none.
+        """
+        self._ask(do="remove", resource=resource, namespace=namespace, name=name)
 
     def picks(self) -> dict[str, int]:
         """Pod to connections given to it by the balancer, or requests where a proxy picks per request."""

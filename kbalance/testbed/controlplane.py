@@ -4,6 +4,7 @@ import asyncio
 import copy
 import json
 import time
+import uuid
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
@@ -18,6 +19,7 @@ from kbalance.testbed.permissions import Permissions
 from kbalance.testbed.resources import CONFIG_MAPS, JOBS, NAMESPACES, PODS, Resource
 from kbalance.testbed.statuses import bad_request, exists, forbidden, invalid, not_found
 from kbalance.testbed.store import Store, shown
+from kbalance.testbed.watches import Watches
 from kbalance.testbed.writing import completed, parsed
 
 
@@ -33,6 +35,7 @@ class ControlPlane:
         """Needs a running event loop."""
         self.store = store
         self.permissions = Permissions()
+        self.watches = Watches(store)
         self._fault: JobFault | None = None
         self._breaks = 0
         events = Recorder(store, now)
@@ -84,6 +87,15 @@ class ControlPlane:
             # A turn later: the answer shows the Job without a status, as the real server's does.
             asyncio.get_running_loop().call_soon(self._jobs.start, found, self._fault)
         return answer
+
+    def put(self, resource: Resource, found: Object) -> None:
+        """Have an object as it is given, with what a server adds; nothing is checked."""
+        metadata = found["metadata"]
+        old = self.store.get(resource, metadata.get("namespace", ""), metadata["name"])
+        made: Object = {"uid": str(uuid.uuid4()), "creationTimestamp": now(), "generation": 0} if old is None else old["metadata"]
+        metadata |= {"uid": made["uid"], "creationTimestamp": made["creationTimestamp"]}
+        metadata["generation"] = int(made.get("generation", 0)) + 1
+        self.store.put(resource, found)
 
     def delete(self, resource: Resource, namespace: str, name: str, body: bytes, options: Mapping[str, str]) -> Object:
         """What the server says to a deletion: the object where it is still on its way, else a Status.

@@ -1,11 +1,13 @@
-"""A stub of the Kubernetes API over HTTP: paths and headers to what the control plane does; no watch, no updates.
+"""A stub of the Kubernetes API over HTTP: paths and headers to what the control plane does; no updates.
 
 Source: Kubernetes API concepts (kubernetes.io/docs/reference/using-api/api-concepts) and the answers of a v1.34 API server.
 """
 
+import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs, unquote
 
@@ -14,13 +16,22 @@ from kbalance.testbed.controlplane import ControlPlane
 from kbalance.testbed.discovery import about
 from kbalance.testbed.listing import list_of, metadata_only
 from kbalance.testbed.messages import Request, render, render_chunk, render_chunked_head
+from kbalance.testbed.outages import Outage, WatchEnd
 from kbalance.testbed.resources import PODS, RESOURCES, Resource, resource_of
 from kbalance.testbed.statuses import Refusal, no_such_path, not_allowed
-from kbalance.testbed.streams import Server
+from kbalance.testbed.streams import Server, finish
 from kbalance.testbed.tables import table
 
 Reply = tuple[int, Any]
-"""HTTP status, and JSON value, pieces of text or (``None``) nothing."""
+"""HTTP status, and JSON value, a `Stream` or (``None``) nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """An answer that comes in pieces."""
+
+    pieces: AsyncIterator[bytes]
+    media: str
 
 
 class ApiServer:
@@ -30,36 +41,55 @@ class ApiServer:
         """Needs a running event loop."""
         self._plane = plane
         self._server = Server("127.0.0.1", self._answer)
+        self._heard = asyncio.Event()
+        self._heard.set()
 
     @property
     def address(self) -> Address:
         return self._server.address
 
+    def set_outage(self, outage: Outage) -> None:
+        """Be away, silent, or back."""
+        if outage is Outage.AWAY:
+            self._server.leave()
+            self._plane.watches.end(WatchEnd.CLEAN)
+        else:
+            self._server.come_back()
+        if outage is Outage.SILENT:
+            self._heard.clear()
+        else:
+            self._heard.set()
+
     async def _answer(self, request: Request) -> bytes | AsyncIterator[bytes]:
+        await self._heard.wait()
         try:
             status, value = respond(self._plane, request)
         except Refusal as refusal:
             status, value = refusal.code, refusal.value
         closing = [] if request.keep_alive else [("Connection", "close")]
-        if isinstance(value, AsyncIterator):
-            return _in_chunks(value, closing)
+        if isinstance(value, Stream):
+            return self._in_chunks(value, closing)
         if value is None:
             return render(status, b"", closing)
         headers = [("Content-Type", "application/json"), *closing]
         shown = _as_accepted(value, request.header("accept")) if status < 300 else value
         return render(status, json.dumps(shown).encode(), headers, head_only=request.method == "HEAD")
 
+    async def _in_chunks(self, stream: Stream, headers: list[tuple[str, str]]) -> AsyncIterator[bytes]:
+        yield render_chunked_head(200, [("Content-Type", stream.media), *headers])
+        try:
+            async for piece in stream.pieces:
+                if piece:
+                    await self._heard.wait()
+                    yield render_chunk(piece)
+        finally:
+            await finish(stream.pieces)
+        await self._heard.wait()
+        yield render_chunk(b"")
+
     def close(self) -> None:
         """Stop, with every connection."""
         self._server.close()
-
-
-async def _in_chunks(pieces: AsyncIterator[bytes], headers: list[tuple[str, str]]) -> AsyncIterator[bytes]:
-    yield render_chunked_head(200, [("Content-Type", "text/plain"), *headers])
-    async for piece in pieces:
-        if piece:
-            yield render_chunk(piece)
-    yield render_chunk(b"")
 
 
 def _as_accepted(value: Any, accept: str) -> Any:
@@ -106,13 +136,16 @@ def _on_objects(plane: ControlPlane, request: Request, group: str, rest: list[st
         case [name, "log"] if resource is PODS and namespace is not None and request.method == "GET":
             plane.permissions.check("get", PODS, "log", namespace, name)
             pieces = plane.log(namespace, name, options)
-            return (204, None) if pieces is None else (200, pieces)
+            return (204, None) if pieces is None else (200, Stream(pieces, "text/plain"))
     raise no_such_path()
 
 
 def _on_collection(
     plane: ControlPlane, request: Request, resource: Resource, namespace: str | None, options: Mapping[str, str]
 ) -> Reply:
+    if request.method == "GET" and options.get("watch", "").lower() in ("1", "true"):
+        plane.permissions.check("watch", resource, "", namespace, "")
+        return 200, Stream(plane.watches.open(resource, namespace, options), "application/json")
     if request.method in ("GET", "HEAD"):
         plane.permissions.check("list", resource, "", namespace, "")
         return 200, list_of(plane.store, resource, namespace, options)

@@ -10,7 +10,7 @@ from typing import Any
 from kbalance.testbed.objects import Object
 from kbalance.testbed.resources import Resource
 from kbalance.testbed.selectors import check, selected
-from kbalance.testbed.statuses import bad_request, expired, not_allowed
+from kbalance.testbed.statuses import bad_request, expired
 from kbalance.testbed.store import Store, key_of
 
 
@@ -18,10 +18,8 @@ def list_of(store: Store, resource: Resource, namespace: str | None, options: Ma
     """The list that the options select, or a page of it.
 
     Raises:
-        Refusal: 400 for a selector or a token that cannot be read, 405 for a watch, 410 for a token that is too old.
+        Refusal: 400 for a selector or a token that cannot be read, 410 for a token that is too old.
     """
-    if options.get("watch", "").lower() in ("1", "true"):
-        raise not_allowed("the embedded cluster does not support watch")
     labels, fields = options.get("labelSelector", ""), options.get("fieldSelector", "")
     check(resource, labels, fields)
     version, start = _resume(store, options.get("continue", ""))

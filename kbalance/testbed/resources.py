@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-READ = ("get", "list")
+READ = ("get", "list", "watch")
 WRITE = ("create", "delete", *READ)
 
 
@@ -43,6 +43,15 @@ EVENTS = Resource(group="", plural="events", kind="Event", short="ev")
 ENDPOINT_SLICES = Resource(group="discovery.k8s.io", plural="endpointslices", kind="EndpointSlice", short="")
 JOBS = Resource(group="batch", plural="jobs", kind="Job", short="", verbs=WRITE)
 RESOURCES = (SERVICES, PODS, NODES, NAMESPACES, CONFIG_MAPS, SECRETS, EVENTS, ENDPOINT_SLICES, JOBS)
+
+
+def named(plural: str) -> Resource:
+    """The kind that paths call so.
+
+    Raises:
+        KeyError: there is none.
+    """
+    return {resource.plural: resource for resource in RESOURCES}[plural]
 
 
 def resource_of(group: str, plural: str) -> Resource | None:

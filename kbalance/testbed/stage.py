@@ -16,6 +16,7 @@ from kbalance.testbed.kubeapi import ApiServer
 from kbalance.testbed.l4 import Balancer, Member
 from kbalance.testbed.l7 import Proxy
 from kbalance.testbed.objects import PodRecord
+from kbalance.testbed.outages import Outage, WatchEnd
 from kbalance.testbed.permissions import Rule
 from kbalance.testbed.pods import Pod
 from kbalance.testbed.scenario import Fault, Front, PodSpec, Scenario
@@ -158,6 +159,34 @@ class Stage:
     def expire_lists(self) -> None:
         """Lists that were begun before now cannot be continued."""
         self._store.compacted = self._store.version
+
+    def set_outage(self, outage: Outage) -> None:
+        """Have the API be away, silent, or back."""
+        self._api.set_outage(outage)
+
+    def bookmark(self) -> None:
+        """Have every watch that wants bookmarks send one."""
+        self._plane.watches.bookmark()
+
+    def end_watches(self, how: WatchEnd) -> int:
+        """End every watch; how many there were."""
+        return self._plane.watches.end(how)
+
+    def put(self, plural: str, found: objects.Object) -> None:
+        """Have this object in the API, whole, in the place of what has its name there; who made that is not asked."""
+        self._plane.put(resources.named(plural), found)
+
+    def remove(self, plural: str, namespace: str, name: str) -> None:
+        """Have an object be gone from the API.
+
+        Raises:
+            KeyError: when there is none.
+        """
+        resource = resources.named(plural)
+        known = self._store.get(resource, namespace, name)
+        if known is None:
+            raise KeyError(name)
+        self._store.remove(resource, known)
 
     def picks(self) -> Mapping[str, int]:
         """Pods to what they were picked for: connections, or requests where a proxy picks them."""

@@ -63,6 +63,17 @@ def forbidden(resource: Resource, name: str, why: str) -> Refusal:
     return Refusal(403, "Forbidden", f"{named} is forbidden: {why}", _details(resource, name))
 
 
+def invalid_version(text: str) -> Refusal:
+    """For a watch from a version that is none."""
+    why = f'Invalid value: "{text}": strconv.ParseUint: parsing "{text}": invalid syntax'
+    return Refusal(400, "BadRequest", f"resourceVersion: {why}")
+
+
+def too_old(version: int, current: int) -> Refusal:
+    """For a watch from a version whose changes are not remembered; the real server says so in an event."""
+    return Refusal(410, "Expired", f"too old resource version: {version} ({current})")
+
+
 Cause = tuple[str, str, str]
 """Reason, field and message of what is wrong with an object."""
 

@@ -4,6 +4,7 @@ import asyncio
 import copy
 from collections.abc import Mapping, Sequence
 
+from kbalance.testbed.history import History
 from kbalance.testbed.objects import Object
 from kbalance.testbed.resources import NAMESPACES, NODES, Resource
 
@@ -25,12 +26,15 @@ class Store:
         self.version = version
         """Of the latest change; the resourceVersion of lists."""
         self.compacted = 0
-        """Lists that began at this version or before cannot be continued."""
+        """Lists that began at this version or before cannot be continued, nor watches from before it."""
         self.pulse = asyncio.Event()
         """Set with the next change, and then replaced by another one."""
+        self.history = History()
         self._objects: dict[Resource, dict[Key, Object]] = {}
         for resource, some in (objects or {}).items():
             self._objects[resource] = {key_of(one): one for one in some}
+            for one in some:
+                self.history.remember(version, resource, one["metadata"]["uid"], one)
 
     def replace(self, resource: Resource, objects: Sequence[Object], previous: Sequence[Object]) -> None:
         """Have these in the place of the previous ones; a generation grows where the content changed."""
@@ -43,10 +47,20 @@ class Store:
             if key_of(one) in before and "generation" in one["metadata"]:
                 one["metadata"]["generation"] = _next_generation(before[key_of(one)], one)
             known[key_of(one)] = one
+            self._remember(resource, one)
+        for key in before.keys() - known.keys():
+            self._remember(resource, before[key], gone=True)
+
+    def _remember(self, resource: Resource, found: Object, *, gone: bool = False) -> None:
+        self.history.remember(self.version + 1, resource, found["metadata"]["uid"], None if gone else found)
 
     def commit(self) -> None:
         """Count a change and wake who waits for one."""
         self.version += 1
+        self.wake()
+
+    def wake(self) -> None:
+        """Have everyone look who waits for a change."""
         self.pulse.set()
         self.pulse = asyncio.Event()
 
@@ -54,6 +68,7 @@ class Store:
         """Add an object, or have its new content."""
         found["metadata"]["resourceVersion"] = str(self.version + 1)
         self._objects.setdefault(resource, {})[key_of(found)] = found
+        self._remember(resource, found)
         self.commit()
 
     def remove(self, resource: Resource, found: Object) -> None:
@@ -61,6 +76,7 @@ class Store:
         known = self._objects.get(resource, {}).get(key_of(found))
         if known is not None and known["metadata"]["uid"] == found["metadata"]["uid"]:
             del self._objects[resource][key_of(found)]
+            self._remember(resource, found, gone=True)
             self.commit()
 
     def get(self, resource: Resource, namespace: str, name: str) -> Object | None:

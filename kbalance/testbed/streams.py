@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 
 from kbalance.model.target import Address
 from kbalance.testbed.messages import (
@@ -74,9 +74,21 @@ class Server:
                 writer.write(render(400, reader.error.encode(), [("Connection", "close")]))
                 return
 
+    def leave(self) -> None:
+        """Cut every connection and refuse new ones."""
+        self._port.shut()
+        self._abort()
+
+    def come_back(self) -> None:
+        """Listen again, at the same address."""
+        self._port.open(self._accept)
+
     def close(self) -> None:
         """Stop, with every connection."""
         self._port.close()
+        self._abort()
+
+    def _abort(self) -> None:
         for writer in tuple(self._writers):
             writer.transport.abort()
 
@@ -91,9 +103,18 @@ async def _send(writer: asyncio.StreamWriter, answer: bytes | AsyncIterator[byte
         writer.write(answer)
         await writer.drain()
         return
-    async for piece in answer:
-        writer.write(piece)
-        await writer.drain()
+    try:
+        async for piece in answer:
+            writer.write(piece)
+            await writer.drain()
+    finally:
+        await finish(answer)
+
+
+async def finish(pieces: AsyncIterator[bytes]) -> None:
+    """Ends what nobody reads any more, now rather than when its memory is looked for."""
+    if isinstance(pieces, AsyncGenerator):
+        await pieces.aclose()
 
 
 async def exchange(connection: Connection, method: str, request: bytes) -> tuple[int, Headers, bytes, bool]:
