@@ -70,7 +70,8 @@ def _is_address(host: str) -> bool:
 class EndpointSlices:
     """The Services of one cluster.
 
-    Needs `list` and `watch` of `endpointslices` in the Services' namespaces, and `get` of `services` for those with several ports.
+    Needs `list` and `watch` of `endpointslices` in the namespaces of the Services, and `get` of `services` for those that have
+    several ports.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class EndpointSlices:
         context: str | None = None,
         namespace: str | None = None,
         services: Iterable[str] | None = None,
+        timing: Timing | None = None,
     ) -> None:
         """
         Args:
@@ -87,13 +89,14 @@ class EndpointSlices:
             context: of the kubeconfig; ``None``: its current one.
             namespace: of hosts that are a name alone; ``None``: the context's, else the Pod's.
             services: ``NAME`` or ``NAME.NAMESPACE`` of those that are meant; ``None``: whatever host may be one.
+            timing: of watches, and of pauses after failures.
 
         Raises:
             ValueError: one of `services` cannot be a Service.
         """
         self._access = Access(kubeconfig=kubeconfig, context=context, namespace=namespace)
         self._services = None if services is None else {self._key(_named(one)) for one in services}
-        self._timing = Timing()
+        self._timing = timing or Timing()
         self._lock = Lock()
         self._client: Client | None = None
 
@@ -220,8 +223,8 @@ class Follower:
     def _which_port(self, slices: tuple[Object, ...]) -> str:
         listed = ", ".join(sorted(ports.names(slices)))
         return (
-            f"Which of the ports {listed} is {self._port} only the Service {self._place()} says, which may not be read; a Role with"
-            ' apiGroups: [""], resources: ["services"], verbs: ["get"] would allow it.'
+            f"Which of the ports {listed} is {self._port} only the Service {self._place()} says, which may not be read; a Role"
+            ' with apiGroups: [""], resources: ["services"], verbs: ["get"] would allow it.'
         )
 
     def _place(self) -> str:

@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from types import TracebackType
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -318,6 +319,13 @@ class Log:
                 yield rest
         finally:
             self._answer.close()
+
+    def __enter__(self) -> "Log":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Lets go of the connection, also where nothing was read; by the thread that reads."""
+        self._answer.close()
 
     def _read(self) -> bytes:
         """What there is, as soon as there is something; nothing at the end."""
