@@ -16,10 +16,11 @@ LEFT_OUT = tuple(
         "analysis": "advice artifacts case.py causes.py changes.py checks comparability.py comparison.py groups.py lifetime.py"
         " outcome.py pairing.py questions.py rules.py thresholds.py two_samples.py wording.py",
         "model": "comparison.py past.py",
+        "wire": "http2",
     }.items()
     for name in names.split()
 )
-"""Of these rooms: what draws and compares conclusions."""
+"""Of these rooms: what draws and compares conclusions, and HTTP/2, whose library the agent's image has not."""
 
 _MAIN = """\
 import sys

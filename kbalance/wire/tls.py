@@ -1,5 +1,6 @@
 """How a connection to an https target is encrypted; `ssl` is loaded only then, so that http runs never pay for it."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from kbalance.errors import TargetError
@@ -10,7 +11,13 @@ if TYPE_CHECKING:
 
 
 def make_tls(
-    host: str, *, insecure: bool = False, cacert: str | None = None, cert: str | None = None, key: str | None = None
+    host: str,
+    *,
+    insecure: bool = False,
+    cacert: str | None = None,
+    cert: str | None = None,
+    key: str | None = None,
+    alpn: Sequence[str] = ("http/1.1",),
 ) -> Tls:
     """What a connection needs to speak TLS with this host.
 
@@ -19,6 +26,8 @@ def make_tls(
         insecure: verify neither the certificate nor the name, as ``curl --insecure``.
         cacert: a PEM file of authorities to trust instead of the system's.
         cert: a PEM file with the client's certificate, with its key unless `key` names another file.
+        alpn: what is offered, the most wanted first; ``selected_alpn_protocol()`` of the socket says what the server chose, and
+            ``None`` that it does not choose, which means HTTP/1.1.
 
     Raises:
         TargetError: when a file cannot be read or is not what it should be.
@@ -33,7 +42,7 @@ def make_tls(
     if cert is not None:
         _identify(context, cert, key)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["http/1.1"])
+    context.set_alpn_protocols(list(alpn))
     return Tls(context, host)
 
 

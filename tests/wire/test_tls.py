@@ -1,5 +1,6 @@
 """Contexts for https: what they demand, and what is said of files that do not serve."""
 
+import contextlib
 import ssl
 import subprocess
 import sys
@@ -28,6 +29,22 @@ def test_insecure_verifies_nothing() -> None:
 
 def test_a_given_authority_is_the_only_one(certificates: Certificates) -> None:
     assert len(make_tls("web.test", cacert=certificates.cacert).context.get_ca_certs()) == 1
+
+
+@pytest.mark.parametrize(("offered", "chosen"), [(None, "http/1.1"), (("h2", "http/1.1"), "h2"), (("spdy/3",), None)])
+def test_the_server_chooses_among_the_protocols_offered(
+    certificates: Certificates, offered: tuple[str, ...] | None, chosen: str | None
+) -> None:
+    ca = certificates.cacert
+    tls = make_tls("web.test", cacert=ca) if offered is None else make_tls("web.test", cacert=ca, alpn=offered)
+    server = certificates.server()
+    ours, theirs = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = tls.context.wrap_bio(theirs, ours, server_hostname=tls.name)
+    other = server.wrap_bio(ours, theirs, server_side=True)
+    for side in (client, other, client, other):
+        with contextlib.suppress(ssl.SSLWantReadError):
+            side.do_handshake()
+    assert client.selected_alpn_protocol() == chosen
 
 
 def test_files_that_do_not_serve(certificates: Certificates, tmp_path: Path) -> None:
