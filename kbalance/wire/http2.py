@@ -9,11 +9,8 @@ that came before a mistake is lost. Three kinds of frame it never sees:
 - those of no use here (PRIORITY, ALTSVC, unknown types), and settings that it would only store.
 """
 
-import contextlib
 import struct
 
-from h2.config import H2Configuration
-from h2.connection import H2Connection
 from h2.errors import ErrorCodes
 from h2.events import (
     DataReceived,
@@ -27,28 +24,17 @@ from h2.events import (
 )
 from h2.events import Event as H2Event
 from h2.exceptions import DenialOfServiceError, H2Error
-from h2.settings import SettingCodes, Settings
-from hpack.exceptions import HPACKError, OversizedHeaderListError
-from hyperframe.exceptions import HyperframeError
+from h2.settings import SettingCodes
 
 from kbalance.errors import ExchangeError
 from kbalance.model.words import Failure
-from kbalance.wire import http2_frames
+from kbalance.wire import http2_frames as kinds
 from kbalance.wire.http1 import MAX_HEAD
-from kbalance.wire.http2_events import Broken, Data, End, Event, GoingAway, Head, Lost, Pairs, Settled, WindowOpened
-from kbalance.wire.http2_fields import Fields, Malformed, length_of, sound, status_of
-from kbalance.wire.http2_frames import (
-    ACK,
-    END_STREAM,
-    LAST_ID,
-    Frame,
-    FrameReader,
-    Violation,
-    encoded_fields,
-    goaway,
-    useful,
-    window_update,
-)
+from kbalance.wire.http2_events import Broken, Data, End, Event, GoingAway, Lost, Settled, WindowOpened
+from kbalance.wire.http2_fields import Fields, Malformed
+from kbalance.wire.http2_frames import ACK, LAST_ID, Frame, FrameReader, Violation, goaway, useful, window_update
+from kbalance.wire.http2_library import DEFAULT_WINDOW, Library, name_of
+from kbalance.wire.http2_stream import Stream
 
 WINDOW = 1 << 20
 """Bytes of a body that may wait for its reader; with the protocol's 65,535 a round trip of 1 ms would mean 65 MB/s at most."""
@@ -56,30 +42,10 @@ CONNECTION_WINDOW = 16 << 20
 """The same for all streams together: one whose reader sleeps does not stop the others."""
 STREAMS_AT_FIRST = 100
 """Before the server has said how many it takes; what RFC 9113, 6.5.2 asks servers to allow at least."""
-MOST_INTERIM_HEADS = 100
 MOST_SETTINGS = 1000
 """SETTINGS frames in the life of a connection; a server sends one, or a few more as its windows grow."""
 MOST_ANSWERS = 1000
 """PING and SETTINGS frames whose answers nobody has taken yet."""
-
-
-class _Connection(H2Connection):
-    MAX_CLOSED_STREAMS = 0  # It sees no frames of such streams; by default it remembers 65,536 of them.
-
-
-class _Stream:
-    """A stream whose response is not complete."""
-
-    __slots__ = ("answered", "interim", "left", "method", "sending", "trailers")
-
-    def __init__(self, method: bytes, sending: bool) -> None:
-        self.method = method
-        self.sending = sending
-        self.answered = False
-        self.interim = 0
-        self.left: int | None = None
-        """Bytes of the body that must still come, if that is known."""
-        self.trailers: Pairs = ()
 
 
 class Http2Connection:
@@ -98,16 +64,14 @@ class Http2Connection:
             window: bytes of one body that may come before its reader has acknowledged any.
             connection_window: the same over all streams; 65,535 at least, which the protocol gives.
         """
-        if not 65_535 <= connection_window <= LAST_ID or not 0 < window <= LAST_ID:
+        if not DEFAULT_WINDOW <= connection_window <= LAST_ID or not 0 < window <= LAST_ID:
             raise ValueError(f"no windows of {window} and {connection_window} bytes")
-        self._h2 = _h2(max_head, window)
-        if connection_window > 65_535:
-            self._h2.increment_flow_control_window(connection_window - 65_535)
+        self._h2 = Library(max_head, window, connection_window)
         self._max_head = max_head
         self._credit_step = connection_window // 2
         self._frames = FrameReader(max_head)
         self._own = bytearray()
-        self._streams: dict[int, _Stream] = {}
+        self._streams: dict[int, Stream] = {}
         self._unread: dict[int, int] = {}
         self._credit = 0
         self._next = 1
@@ -163,7 +127,7 @@ class Http2Connection:
         stream = self._next
         self._h2.send_headers(stream, fields, end_stream=end)
         self._next += 2
-        self._streams[stream] = _Stream(fields[0][1], not end)
+        self._streams[stream] = Stream(stream, fields[0][1], sending=not end)
         return stream
 
     def send_data(self, stream: int, data: bytes, *, end: bool) -> int:
@@ -179,21 +143,24 @@ class Http2Connection:
             ValueError: when the stream was never opened, or its body has ended.
         """
         state = self._streams.get(stream)
-        if state is None or not state.sending:
-            if stream % 2 == 0 or not 0 < stream < self._next or state is not None:
-                raise ValueError(f"stream {stream} has no body to send")
+        if state is None and stream % 2 and 0 < stream < self._next:
             return len(data)
+        if state is None or not state.sending:
+            raise ValueError(f"stream {stream} has no body to send")
         taken = 0
-        while taken < len(data) or (end and not data):
+        while taken < len(data):
             size = min(len(data) - taken, self._h2.max_outbound_frame_size, self._h2.local_flow_control_window(stream))
-            if size <= 0 and data:
+            if size <= 0:
                 return taken
-            state.sending = not (end and taken + size == len(data))
-            self._h2.send_data(stream, data[taken : taken + size], end_stream=not state.sending)
+            self._send_frame(state, data[taken : taken + size], end=end and taken + size == len(data))
             taken += size
-            if not data:
-                break
+        if end and not data:
+            self._send_frame(state, b"", end=True)
         return taken
+
+    def _send_frame(self, state: Stream, data: bytes, *, end: bool) -> None:
+        self._h2.send_data(state.number, data, end_stream=end)
+        state.sending = not end
 
     def acknowledge(self, stream: int, amount: int) -> None:
         """The reader has used so many bytes of `Data` of this stream: the server may send as many more.
@@ -207,12 +174,12 @@ class Http2Connection:
         else:
             self._unread[stream] = unread - amount
         if amount > 0:
-            self._release(stream, amount)
+            self._h2.release(stream, amount)
 
     def reset(self, stream: int) -> None:
         """Gives up on a stream and on what is unread of it; no event of it follows. One that is over or unknown stays so."""
         if self._streams.pop(stream, None) is not None:
-            self._reset(stream, ErrorCodes.CANCEL)
+            self._h2.give_up(stream, ErrorCodes.CANCEL)
         self.acknowledge(stream, self._unread.get(stream, 0))
 
     def close(self) -> None:
@@ -250,37 +217,44 @@ class Http2Connection:
         self._frames = FrameReader(0)
 
     def _take(self, frame: Frame, events: list[Event]) -> None:
+        kind = frame.kind
         state = self._streams.get(frame.stream)
-        match frame.kind:
-            case http2_frames.HEADERS | http2_frames.DATA | http2_frames.RST_STREAM if state is None:
-                self._take_late(frame)
-            case http2_frames.WINDOW_UPDATE if state is None and frame.stream:
-                self._take_late(frame)
-            case http2_frames.DATA if state is not None and (wrong := _misfit(state, frame)):
-                self._spoil(frame.stream, events, wrong)
-                self._give_back(len(frame.payload))
-            case http2_frames.HEADERS | http2_frames.DATA | http2_frames.RST_STREAM | http2_frames.WINDOW_UPDATE:
-                self._pass_on(frame.raw, events)
-            case http2_frames.SETTINGS | http2_frames.PING:
-                self._answer(frame, events)
-            case http2_frames.GOAWAY:
-                self._go_away(frame, events)
-            case http2_frames.PUSH_PROMISE:
-                raise Violation(ErrorCodes.PROTOCOL_ERROR, "a pushed stream, which was forbidden")
+        if state is not None and kind in (kinds.HEADERS, kinds.DATA, kinds.RST_STREAM, kinds.WINDOW_UPDATE):
+            self._take_open(state, frame, events)
+        elif kind in (kinds.HEADERS, kinds.DATA, kinds.RST_STREAM) or (kind == kinds.WINDOW_UPDATE and frame.stream):
+            self._take_late(frame)
+        elif kind == kinds.WINDOW_UPDATE:
+            self._h2.receive_data(frame.raw)
+            events.append(WindowOpened(None))
+        elif kind in (kinds.SETTINGS, kinds.PING):
+            self._answer(frame, events)
+        elif kind == kinds.GOAWAY:
+            self._go_away(frame, events)
+        elif kind == kinds.PUSH_PROMISE:
+            raise Violation(ErrorCodes.PROTOCOL_ERROR, "a pushed stream, which was forbidden")
+
+    def _take_open(self, state: Stream, frame: Frame, events: list[Event]) -> None:
+        seen = False
+        try:
+            if frame.kind == kinds.DATA:
+                state.part(frame)
+            seen = True
+            for event in self._h2.receive_data(frame.raw):
+                self._advance(state, event, events)
+        except Malformed as error:
+            del self._streams[state.number]
+            self._h2.give_up(state.number, ErrorCodes.PROTOCOL_ERROR)
+            self._give_back(0 if seen else len(frame.payload))
+            events.append(Broken(state.number, error.failure, str(error), False))
 
     def _take_late(self, frame: Frame) -> None:
         """A frame of a stream that is over, under way when it ended: it counts in what the whole connection shares."""
         if frame.stream % 2 == 0 or frame.stream >= self._next:
             raise Violation(ErrorCodes.PROTOCOL_ERROR, f"a frame on stream {frame.stream}, which was not opened")
-        if frame.kind == http2_frames.DATA:
+        if frame.kind == kinds.DATA:
             self._give_back(len(frame.payload))
-        if frame.kind == http2_frames.HEADERS:
-            try:
-                self._h2.decoder.decode(encoded_fields(frame), raw=True)
-            except OversizedHeaderListError as error:
-                raise DenialOfServiceError from error
-            except (HPACKError, HyperframeError) as error:
-                raise Violation(ErrorCodes.COMPRESSION_ERROR, f"header fields that cannot be decoded: {error}") from error
+        elif frame.kind == kinds.HEADERS:
+            self._h2.keep_in_step(frame)
 
     def _give_back(self, amount: int) -> None:
         """Opens the connection's window for bytes that nobody will read and `h2` did not see."""
@@ -296,7 +270,7 @@ class Http2Connection:
         # A graceful server names the highest number first and the true one later; it may never raise it.
         self._last = min(self._last, last & LAST_ID)
         debug = frame.payload[8:108].decode("latin-1")
-        self._going = f"the server goes away: {_name(code)}" + (f", {debug!a}" if debug else "")
+        self._going = f"the server goes away: {name_of(code)}" + (f", {debug!a}" if debug else "")
         events.append(GoingAway(self._last, code, self._going))
         for stream in [number for number in self._streams if number > self._last]:
             del self._streams[stream]
@@ -305,36 +279,14 @@ class Http2Connection:
     def _answer(self, frame: Frame, events: list[Event]) -> None:
         """What we must answer is bounded: a peer that asks without reading would fill our memory."""
         asks = not frame.flags & ACK
-        settles = frame.kind == http2_frames.SETTINGS
+        settles = frame.kind == kinds.SETTINGS
         self._answers += asks
         self._settled += asks and settles
         if self._answers > MOST_ANSWERS or self._settled > MOST_SETTINGS:
             raise Violation(ErrorCodes.ENHANCE_YOUR_CALM, f"a flood of {'SETTINGS' if settles else 'PING'} frames")
-        self._pass_on(useful(frame) if settles else frame.raw, events)
-
-    def _pass_on(self, frame: bytes, events: list[Event]) -> None:
-        for event in self._h2.receive_data(frame):
-            self._translate(event, events)
-
-    def _translate(self, event: H2Event, events: list[Event]) -> None:
-        match event:
-            case RemoteSettingsChanged():
+        for event in self._h2.receive_data(useful(frame) if settles else frame.raw):
+            if isinstance(event, RemoteSettingsChanged):
                 self._settle(event, events)
-            case WindowUpdated(stream_id=number):
-                if not number or self._streams[number].sending:
-                    events.append(WindowOpened(number or None))
-            case (
-                ResponseReceived(stream_id=int(stream))
-                | InformationalResponseReceived(stream_id=int(stream))
-                | DataReceived(stream_id=int(stream))
-                | TrailersReceived(stream_id=int(stream))
-                | StreamEnded(stream_id=int(stream))
-                | StreamReset(stream_id=int(stream))
-            ) if stream in self._streams:
-                try:
-                    self._advance(self._streams[stream], stream, event, events)
-                except Malformed as error:
-                    self._spoil(stream, events, str(error))
 
     def _settle(self, event: RemoteSettingsChanged, events: list[Event]) -> None:
         limit = self._h2.remote_settings.max_concurrent_streams
@@ -343,95 +295,30 @@ class Http2Connection:
         if SettingCodes.INITIAL_WINDOW_SIZE in event.changed_settings:
             events.append(WindowOpened(None))
 
-    def _advance(self, state: _Stream, stream: int, event: H2Event, events: list[Event]) -> None:
+    def _advance(self, state: Stream, event: H2Event, events: list[Event]) -> None:
+        """What the library makes of a frame on an open stream; after `Malformed` nothing else of it counts."""
+        stream = state.number
         match event:
-            case InformationalResponseReceived(headers=headers) | ResponseReceived(headers=headers):
-                head = Head(stream, status_of(headers), tuple(headers[1:]))
-                self._begin(state, head, events)
-            case DataReceived(data=data, flow_controlled_length=length):
+            case ResponseReceived(headers=headers) | InformationalResponseReceived(headers=headers):
+                events.append(state.head(headers or []))
+            case DataReceived(data=bytes(data), flow_controlled_length=int(length)):
                 if data:
                     self._unread[stream] = self._unread.get(stream, 0) + len(data)
                     events.append(Data(stream, data))
                 if length > len(data):  # padding
-                    self._release(stream, length - len(data))
+                    self._h2.release(stream, length - len(data))
             case TrailersReceived(headers=headers):
-                state.trailers = sound(headers)
+                state.trail(headers or [])
             case StreamEnded():
-                if state.left:
-                    raise Malformed("a body that is not as long as announced")
+                state.end()
                 del self._streams[stream]
                 events.append(End(stream, state.trailers))
                 if state.sending:
-                    self._reset(stream, ErrorCodes.CANCEL)
+                    self._h2.give_up(stream, ErrorCodes.CANCEL)
+            case WindowUpdated() if state.sending:
+                events.append(WindowOpened(stream))
             case StreamReset(error_code=code, remote_reset=remote):
                 del self._streams[stream]
                 failure = Failure.RESET if remote else Failure.MALFORMED
-                detail = f"{'reset by the server' if remote else 'not sound'}: {_name(code or 0)}"
+                detail = f"{'reset by the server' if remote else 'beyond the window'}: {name_of(code or 0)}"
                 events.append(Broken(stream, failure, detail, code == ErrorCodes.REFUSED_STREAM))
-
-    def _begin(self, state: _Stream, head: Head, events: list[Event]) -> None:
-        if head.informational:
-            state.interim += 1
-            if state.interim > MOST_INTERIM_HEADS:
-                return self._spoil(head.stream, events, "a flood of informational heads", Failure.TOO_LARGE)
-        else:
-            state.answered = True
-            state.left = length_of(head.status, state.method, head.fields)
-        events.append(head)
-
-    def _spoil(self, stream: int, events: list[Event], detail: str, failure: Failure = Failure.MALFORMED) -> None:
-        del self._streams[stream]
-        self._reset(stream, ErrorCodes.PROTOCOL_ERROR)
-        events.append(Broken(stream, failure, detail, False))
-
-    def _reset(self, stream: int, code: ErrorCodes) -> None:
-        if not self._h2.streams[stream].closed:
-            self._h2.reset_stream(stream, code)
-
-    def _release(self, stream: int, amount: int) -> None:
-        # `h2` says so itself of a connection that a mistake has ended.
-        with contextlib.suppress(H2Error):
-            self._h2.acknowledge_received_data(amount, stream)
-
-
-def _h2(max_head: int, window: int) -> _Connection:
-    """Fields are checked in `http2_fields`: faster, and a mistake in them breaks one stream rather than the connection."""
-    connection = _Connection(
-        H2Configuration(
-            client_side=True,
-            validate_outbound_headers=False,
-            normalize_outbound_headers=False,
-            validate_inbound_headers=False,
-            normalize_inbound_headers=False,
-        )
-    )
-    connection.local_settings = Settings(
-        client=True,
-        initial_values={
-            SettingCodes.ENABLE_PUSH: 0,
-            SettingCodes.INITIAL_WINDOW_SIZE: window,
-            SettingCodes.MAX_HEADER_LIST_SIZE: max_head,
-        },
-    )
-    del connection.local_settings[SettingCodes.ENABLE_CONNECT_PROTOCOL]  # it is the server's to send (RFC 8441, 3)
-    connection.decoder.max_header_list_size = max_head
-    connection.initiate_connection()
-    return connection
-
-
-def _misfit(state: _Stream, frame: Frame) -> str:
-    """What is wrong with this part of a body, whose size it counts; `h2` would end the connection for it."""
-    if not state.answered:
-        return "a body before its head"
-    if state.left is not None:
-        state.left -= frame.body_size
-        if state.left < 0 or (state.left and frame.flags & END_STREAM):
-            return "a body that is not as long as announced"
-    return ""
-
-
-def _name(code: int) -> str:
-    try:
-        return ErrorCodes(code).name
-    except ValueError:
-        return f"error {code}"

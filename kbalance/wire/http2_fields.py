@@ -6,6 +6,7 @@ from typing import NewType
 
 from hpack import NeverIndexedHeaderTuple
 
+from kbalance.model.words import Failure
 from kbalance.wire.http2_events import Pairs
 
 Fields = NewType("Fields", tuple[tuple[bytes, bytes], ...])
@@ -68,7 +69,11 @@ def _sent(name: bytes, value: bytes) -> tuple[bytes, bytes]:
 
 
 class Malformed(Exception):
-    """These fields are not those of a response; the stream is to be reset (RFC 9113, 8.1.1)."""
+    """This is not part of a response; the stream is to be reset (RFC 9113, 8.1.1)."""
+
+    def __init__(self, detail: str, failure: Failure = Failure.MALFORMED) -> None:
+        super().__init__(detail)
+        self.failure = failure
 
 
 def status_of(fields: Sequence[tuple[bytes, bytes]]) -> int:

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from kbalance.errors import ExchangeError
 from kbalance.model.words import Failure
-from kbalance.wire.http2 import MOST_ANSWERS, MOST_INTERIM_HEADS, MOST_SETTINGS, STREAMS_AT_FIRST, Http2Connection
+from kbalance.wire.http2 import MOST_ANSWERS, MOST_SETTINGS, STREAMS_AT_FIRST, Http2Connection
 from kbalance.wire.http2_events import Broken, Data, End, Event, GoingAway, Head, Lost, Settled, WindowOpened
 from kbalance.wire.http2_fields import Fields
+from kbalance.wire.http2_stream import MOST_INTERIM_HEADS
 from tests.wire import http2_peer as peer
 from tests.wire.http2_peer import GET, HEAD, OK, POST, Peer, fed, opened, sent
 from tests.wire.outcome import cut
