@@ -268,7 +268,7 @@ class AsyncEngine(httpx.AsyncBaseTransport):
             try:
                 link = await self._opened(loop, member, request, attempts.connect_s(member, until_s - loop.time()))
             except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-                if not attempts.not_opened(member, error, loop.time()):
+                if not attempts.not_opened(member, error, loop.time()) or loop.time() >= until_s:
                     raise
                 continue
             if not member.leaving:
@@ -277,10 +277,10 @@ class AsyncEngine(httpx.AsyncBaseTransport):
 
     async def _turn(self, loop: asyncio.AbstractEventLoop, group: Group, attempts: Attempts, seconds: float | None) -> Lease:
         """Waits until something is free."""
-        if not group.members:
-            raise httpx.ConnectError(f"{group.origin} has no endpoints that are ready")
         future = loop.create_future()
         waiter = Waiter(group, attempts.tried, attempts.fresh, lambda: _wake(future))
+        if waiter.hopeless:
+            raise attempts.hopeless()
         self._pool.queue.append(waiter)
         try:
             async with asyncio.timeout(seconds):
@@ -289,13 +289,13 @@ class AsyncEngine(httpx.AsyncBaseTransport):
             if waiter.lease is not None:
                 self._pool.put_back(waiter.lease)
                 self._serve()
-            else:
+            elif waiter in self._pool.queue:
                 self._pool.queue.remove(waiter)
             if isinstance(error, TimeoutError):
                 raise httpx.PoolTimeout("no connection came free in time") from error
             raise
         if waiter.lease is None:
-            raise httpx.ReadError("the transport was closed")
+            raise httpx.ReadError("the transport was closed") if self._closed else attempts.hopeless()
         return waiter.lease
 
     async def _opened(self, loop: asyncio.AbstractEventLoop, member: Member, request: httpx.Request, seconds: float) -> Link:

@@ -1,5 +1,7 @@
 """One request's attempts: what they have met, and whether there is another one."""
 
+import httpx
+
 from kbalance.balancing.group import Group
 from kbalance.balancing.members import Member
 from kbalance.balancing.pool import Pooled
@@ -15,7 +17,7 @@ _BROKE = (Failure.CLOSED, Failure.RESET)
 class Attempts:
     """Where a request has been."""
 
-    __slots__ = ("_group", "_may_repeat", "_retried_stale", "fresh", "made", "tried")
+    __slots__ = ("_error", "_group", "_may_repeat", "_retried_stale", "fresh", "made", "tried")
 
     def __init__(self, group: Group, method: str, *, at_hand: bool) -> None:
         """
@@ -25,6 +27,7 @@ class Attempts:
         self._group = group
         self._may_repeat = at_hand and method in IDEMPOTENT
         self._retried_stale = False
+        self._error: Exception | None = None
         self.tried: list[Member] = []
         """Members that will not do any more."""
         self.fresh = False
@@ -37,9 +40,16 @@ class Attempts:
         more = self.made + 1 < self._group.behaviour.retries.attempts and self._group.has_other((*self.tried, member))
         return min(left_s, CONNECT_ATTEMPT_S) if more else left_s
 
+    def hopeless(self) -> Exception:
+        """Why nobody is left to try."""
+        if self._error is not None:
+            return self._error
+        return httpx.ConnectError(f"{self._group.origin} has no endpoint that is ready")
+
     def not_opened(self, member: Member, error: Exception, now: float) -> bool:
         """No connection opened, so nothing was sent; whether another member is to be tried."""
         self._failed(member, error, now)
+        self._group.refresh()
         return self._elsewhere(member, error, now)
 
     def broke(self, link: Pooled, error: ExchangeError, now: float) -> bool:
@@ -64,6 +74,7 @@ class Attempts:
 
     def _failed(self, member: Member, error: Exception, now: float) -> None:
         self.made += 1
+        self._error = error
         self._group.failed(member, now, str(error))
         self._group.hooks.failed(self._group.origin, str(member), error)
 

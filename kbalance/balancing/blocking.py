@@ -282,7 +282,7 @@ class Engine(httpx.BaseTransport):
             except (httpx.ConnectError, httpx.ConnectTimeout) as error:
                 with self._lock:
                     again = attempts.not_opened(member, error, time.monotonic())
-                if not again:
+                if not again or time.monotonic() >= until_s:
                     raise
                 continue
             if not member.leaving:
@@ -302,12 +302,12 @@ class Engine(httpx.BaseTransport):
             if lease is not None:
                 group.earn()
                 return lease
-            if not group.members:
-                raise httpx.ConnectError(f"{group.origin} has no endpoints that are ready")
             waiter = Waiter(group, attempts.tried, attempts.fresh, event.set)
+            if waiter.hopeless:
+                raise attempts.hopeless()
             self._pool.queue.append(waiter)
         try:
-            event.wait(seconds)
+            in_time = event.wait(seconds)
         except BaseException:
             self._give_up(waiter)
             raise
@@ -315,9 +315,9 @@ class Engine(httpx.BaseTransport):
             if waiter.lease is not None:
                 return waiter.lease
         self._give_up(waiter)
-        raise (
-            httpx.ReadError("the transport was closed") if self._closed else httpx.PoolTimeout("no connection came free in time")
-        )
+        if self._closed:
+            raise httpx.ReadError("the transport was closed")
+        raise attempts.hopeless() if in_time else httpx.PoolTimeout("no connection came free in time")
 
     def _give_up(self, waiter: Waiter) -> None:
         with self._lock:

@@ -158,7 +158,8 @@ class Group:
 
     def _arrange(self) -> None:
         """Who may be chosen."""
-        self._available = [m for m in self.members if not m.ejected_until_s]
+        # Where all are ejected nobody is.
+        self._available = [m for m in self.members if not m.ejected_until_s] or list(self.members)
         self._choice = Choice(self.behaviour.policy, self._available, self._random)
         near = [m for m in self._available if m.near]
         zone = self.behaviour.zone
@@ -209,7 +210,7 @@ class Group:
         return member
 
     def has_other(self, tried: Collection[Member]) -> bool:
-        """Whether some member could be tried that has not been."""
+        """Whether there is a member that was not tried, full or not."""
         return any(m not in tried for m in self._available)
 
     # Who failed
@@ -227,6 +228,9 @@ class Group:
         """A request ended without a response, or no connection opened."""
         member.failed += 1
         self._count(member, now, why)
+
+    def refresh(self) -> None:
+        """A member was not to be reached: there may be news that did not come."""
         if self.following is not None:
             self.following.refresh()
 

@@ -78,13 +78,18 @@ class Waiter:
     def __init__(self, group: Group, tried: Collection[Member], fresh: bool, wake: Callable[[], None]) -> None:
         """
         Args:
-            wake: called once, when ``lease`` is there.
+            wake: called once, when ``lease`` is there or will never be.
         """
         self.group = group
         self.tried = tried
         self.fresh = fresh
         self.wake = wake
         self.lease: Lease | None = None
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether there is nobody left whom it could wait for."""
+        return not self.group.has_other(self.tried)
 
 
 class Pool:
@@ -125,6 +130,9 @@ class Pool:
         Returns:
             ``None`` when all members are full, or there is no room for another connection.
         """
+        if self.taken >= self._most and not self.idle:
+            # Asked first, so that nobody's turn is used up in vain.
+            return None
         member = group.take(now, tried)
         if member is None:
             return None
@@ -237,9 +245,9 @@ class Pool:
         """Closes what has been idle for too long or is too old; when there will be more of that."""
         following = math.inf
         for member in list(self._stacks):
-            spare = len(member.idle) - self._keep_open
+            spare = member.open - self._keep_open
             for at, link in enumerate(list(member.idle)):
-                # The ones that were used last are kept.
+                # Those that were used last are kept.
                 due = link.deadline if at < spare else link.ends_s
                 if due <= now:
                     self.discard_idle(link)
@@ -256,20 +264,19 @@ class Pool:
         self.release(link, link.ends_s - 1 if link.ends_s < math.inf else 0.0)
 
     def serve(self, now: float) -> None:
-        """Gives what is free to those that wait, in their order, but for those whose members are all full."""
-        if not self.queue:
-            return
+        """Gives what is free to those that wait, in their order, but for those whose members are all full; those that have
+        nothing to wait for any more are woken without."""
         full: set[Group] = set()
         for waiter in list(self.queue):
+            if waiter.hopeless:
+                self.queue.remove(waiter)
+                waiter.wake()
+                continue
             if waiter.group in full:
                 continue
             waiter.lease = self.lease(waiter.group, now, waiter.tried, waiter.fresh)
             if waiter.lease is not None:
                 self.queue.remove(waiter)
                 waiter.wake()
-            elif waiter.tried:
-                continue
-            else:
+            elif not waiter.tried:
                 full.add(waiter.group)
-                if self.taken >= self._most and not self.idle:
-                    return

@@ -1,0 +1,504 @@
+"""Both transports over real pods: who gets what, and what happens when pods come, go and fail."""
+
+import logging
+import os
+import ssl
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from kbalance.balancing import (
+    Ejection,
+    Elsewhere,
+    Following,
+    Hooks,
+    Known,
+    Lifetime,
+    Origin,
+    Retries,
+    StaticEndpoints,
+    Tell,
+    Trouble,
+)
+from kbalance.model.target import Address
+from kbalance.model.words import EndpointPolicy
+from kbalance.testbed.scenario import Fault
+from tests.balancing.fleet import HOST, ask, ask_in_turn, calling, fleet, got, met
+from tests.wire.certificates import Certificates
+from tests.wire.server import always, read_request, serving
+
+pytestmark = pytest.mark.parametrize("kind", ["asyncio", "threads"])
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Pod-Name: there\r\n\r\nok"
+
+
+@pytest.fixture(autouse=True)
+def _nothing_stays_behind() -> Iterator[None]:
+    threads, files = set(threading.enumerate()), set(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else set()
+    yield
+    assert set(threading.enumerate()) <= threads
+    assert not files or len(os.listdir("/proc/self/fd")) <= len(files)
+
+
+class Told:
+    """A source of every host that tells what the test tells it to."""
+
+    def __init__(self, *news: Known | Elsewhere | Trouble) -> None:
+        self._news = news
+        self.tells: list[Tell] = []
+        self.refreshed = 0
+        self.closed = 0
+
+    def follow(self, origin: Origin, tell: Tell) -> Following:
+        self.tells.append(tell)
+        for one in self._news:
+            tell(one)
+        return self
+
+    def refresh(self) -> None:
+        self.refreshed += 1
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+# Who gets what
+
+
+def test_round_robin_is_exact_for_many_at_once(kind: str) -> None:
+    with fleet(1, 2, 3) as pods, calling(kind, pods.source, at_once=16) as caller:
+        counts = Counter(ask(caller, 301))
+
+    assert sorted(counts.values()) == [100, 100, 101]
+
+
+def test_in_turn_each_endpoint_has_one_connection(kind: str) -> None:
+    with fleet(1, 2, 3) as pods, calling(kind, pods.source) as caller:
+        order = ask_in_turn(caller, 12)
+        accepted = [pod.accepted for pod in pods.pods.values()]
+
+    assert order == order[:3] * 4
+    assert (len(set(order)), accepted) == (3, [1, 1, 1])
+
+
+@pytest.mark.parametrize("policy", [EndpointPolicy.RANDOM, "two-choices"])
+def test_the_other_policies_reach_everybody(kind: str, policy: str) -> None:
+    with fleet(1, 2, 3) as pods, calling(kind, pods.source, policy=policy) as caller:
+        counts = Counter(ask(caller, 200))
+
+    assert len(counts) == 3
+    assert min(counts.values()) > 20
+
+
+def test_two_choices_spare_the_slow(kind: str) -> None:
+    """Five times as slow as the others, it gets less than its share, which random draws would give it."""
+    with fleet(1, 2, 3, fault=Fault.SLOW, delay_ms=10) as pods:
+        pods.fault(2, Fault.SLOW, delay_ms=100)
+        with calling(kind, pods.source, policy="two-choices", at_once=6) as caller:
+            counts = Counter(ask(caller, 240))
+
+    assert counts["pod-2"] < 50
+
+
+def test_no_more_requests_at_once_than_an_endpoint_may_have(kind: str) -> None:
+    with fleet(1, 2, fault=Fault.SLOW, delay_ms=5) as pods, calling(kind, pods.source, per_endpoint=2, at_once=12) as caller:
+        counts = Counter(ask(caller, 60))
+        accepted = [pod.accepted for pod in pods.pods.values()]
+
+    assert (counts["pod-1"] + counts["pod-2"], accepted) == (60, [2, 2])
+
+
+def test_a_request_that_waits_too_long_for_its_turn_says_so(kind: str) -> None:
+    with fleet(1, fault=Fault.HANG) as pods, calling(kind, pods.source, per_endpoint=1) as caller:
+        held = caller.begin(timeout=2.0)
+        pods.until(lambda: caller.snapshot().connections == 1)
+        late = got(caller.begin(timeout=httpx.Timeout(2.0, pool=0.05)))
+
+        assert (late, got(held)) == ("PoolTimeout", "ReadTimeout")
+
+
+# The name stays
+
+
+def test_the_host_header_keeps_the_name(kind: str) -> None:
+    heard: list[bytes] = []
+
+    def script(sock: Any) -> None:
+        while request := read_request(sock):
+            heard.append(request)
+            sock.sendall(OK)
+
+    with serving(script) as server, calling(kind, StaticEndpoints({HOST: [server.address]})) as caller:
+        ask(caller, 1)
+        ask(caller, 1, url=f"http://{HOST}:8080/path?q=1")
+
+    assert b"\r\nHost: web.shop\r\n" in heard[0]
+    assert heard[1].startswith(b"GET /path?q=1 HTTP/1.1\r\nHost: web.shop:8080\r\n")
+
+
+def test_the_certificate_has_to_be_for_the_name(kind: str, certificates: Certificates) -> None:
+    name = "web.test"
+    with serving(always(OK), certificates.server(name)) as server:
+        source = StaticEndpoints({name: [server.address], "other.test": [server.address]})
+        with calling(kind, source, verify=ssl.create_default_context(cafile=certificates.cacert)) as caller:
+            answers = [got(caller.begin(url=f"https://{host}/")) for host in (name, "other.test")]
+
+    assert answers == ["there", "ConnectError"]
+
+
+# Hosts that are not Services
+
+
+def test_other_hosts_go_through_an_ordinary_transport(kind: str) -> None:
+    with fleet(1) as pods, serving(always(OK)) as server, calling(kind, pods.source) as caller:
+        elsewhere = got(caller.begin(url=server.url))
+        here = got(caller.begin())
+        told = {host.origin: host.state.value for host in caller.snapshot().hosts}
+
+    assert (elsewhere, here) == ("there", "pod-1")
+    assert told == {server.url: "elsewhere", f"http://{HOST}:80": "known"}
+
+
+def test_several_services_through_one_client(kind: str) -> None:
+    with fleet(1, 2) as pods:
+        source = StaticEndpoints({"a.shop": [pods.endpoint(1)], "b.shop": [pods.endpoint(2)]})
+        with calling(kind, source) as caller:
+            answers = [got(caller.begin(url=f"http://{host}/")) for host in ("a.shop", "b.shop", "A.shop")]
+
+    assert answers == ["pod-1", "pod-2", "pod-1"]
+
+
+def test_neither_http_nor_https_is_refused(kind: str) -> None:
+    with fleet(1) as pods, calling(kind, pods.source) as caller, pytest.raises(httpx.UnsupportedProtocol):
+        caller.begin(url=f"ftp://{HOST}/").result(5)
+
+
+# Pods come and go
+
+
+def test_a_new_endpoint_gets_traffic_at_once(kind: str) -> None:
+    with fleet(1) as pods, calling(kind, pods.source) as caller:
+        ask(caller, 3)
+        pods.start(2)
+        pods.list(1, 2)
+
+        assert Counter(ask_in_turn(caller, 10)) == {"pod-1": 5, "pod-2": 5}
+
+
+def test_idle_connections_to_an_endpoint_that_left_are_closed_at_once(kind: str) -> None:
+    with fleet(1, 2) as pods, calling(kind, pods.source) as caller:
+        ask_in_turn(caller, 4)
+        pods.list(2)
+        pods.until(lambda: pods.connections(1) == 0)
+
+        assert (pods.connections(2), set(ask(caller, 5))) == (1, {"pod-2"})
+        assert [str(e.endpoint) for e in caller.snapshot().hosts[0].endpoints] == ["pod-2"]
+
+
+def test_a_request_under_way_is_finished_at_an_endpoint_that_leaves(kind: str) -> None:
+    with fleet(1, 2, fault=Fault.SLOW, delay_ms=300) as pods, calling(kind, pods.source) as caller:
+        under_way = [caller.begin() for _ in range(2)]
+        pods.until(lambda: pods.connections(1) == pods.connections(2) == 1)
+        pods.list(2)
+        standings = Counter(e.standing.value for e in caller.snapshot().hosts[0].endpoints)
+        answered = sorted(got(future) for future in under_way)
+        pods.until(lambda: pods.connections(1) == 0)
+
+    assert (answered, standings) == (["pod-1", "pod-2"], {"in-use": 1, "leaving": 1})
+
+
+def test_no_endpoint_is_an_error_at_once_and_a_new_one_ends_it(kind: str) -> None:
+    with fleet(1) as pods, calling(kind, pods.source) as caller:
+        pods.list()
+        with pytest.raises(httpx.ConnectError, match="has no endpoint that is ready"):
+            caller.begin().result(1)
+        pods.list(1)
+
+        assert ask(caller, 1) == ["pod-1"]
+
+
+def test_whoever_waits_is_told_when_everybody_leaves(kind: str) -> None:
+    with fleet(1, fault=Fault.HANG) as pods, calling(kind, pods.source, per_endpoint=1, timeout=2.0) as caller:
+        held = caller.begin()
+        pods.until(lambda: pods.connections(1) == 1)
+        waiting = caller.begin()
+        pods.until(lambda: caller.snapshot().waiting == 1)
+        pods.list()
+
+        assert (got(waiting), got(held)) == ("ConnectError", "ReadTimeout")
+
+
+# Pods fail
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_a_pod_that_refuses_costs_no_request(kind: str, method: str) -> None:
+    with fleet(1, 2, 3) as pods, calling(kind, pods.source) as caller:
+        pods.fault(2, Fault.REFUSE)
+        answers = Counter(ask_in_turn(caller, 60, method))
+        standing = {str(e.endpoint): (e.standing.value, e.failed) for e in caller.snapshot().hosts[0].endpoints}
+
+    assert answers["pod-1"] + answers["pod-3"] == 60
+    assert standing["pod-2"] == ("ejected", 5)
+
+
+def test_a_pod_that_resets_costs_no_request_that_may_be_repeated(kind: str) -> None:
+    with fleet(1, 2, 3) as pods, calling(kind, pods.source, ejection=Ejection(after=0)) as caller:
+        pods.fault(2, Fault.RESET)
+        repeated = Counter(ask_in_turn(caller, 30, "PUT"))
+        not_repeated = Counter(ask_in_turn(caller, 30, "POST"))
+
+    assert set(repeated) == {"pod-1", "pod-3"}
+    assert not_repeated["ReadError"] + not_repeated["RemoteProtocolError"] == 10
+
+
+def test_a_pod_that_is_silent_costs_time_outs_until_it_is_ejected(kind: str) -> None:
+    with fleet(1, 2, 3) as pods, calling(kind, pods.source, timeout=0.1, ejection=Ejection(after=2)) as caller:
+        pods.fault(2, Fault.HANG)
+        answers = Counter(ask_in_turn(caller, 30))
+
+    assert answers["ReadTimeout"] == 2
+    assert answers["pod-1"] + answers["pod-3"] == 28
+
+
+def test_an_ejected_pod_is_tried_again(kind: str) -> None:
+    with fleet(1, 2) as pods, calling(kind, pods.source, ejection=Ejection(after=1, for_s=0.05)) as caller:
+        pods.fault(2, Fault.REFUSE)
+        ask_in_turn(caller, 4)
+        pods.fault(2, Fault.NONE)
+
+        pods.until(lambda: "pod-2" in ask_in_turn(caller, 2))
+
+
+def test_when_everybody_refuses_the_error_is_httpx_s_and_attempts_are_few(kind: str) -> None:
+    retried: list[str] = []
+
+    class Count(Hooks):
+        def retried(self, origin: Origin, endpoint: str, error: Exception) -> None:
+            retried.append(endpoint)
+
+    with fleet(1, 2, 3, 4, 5) as pods, calling(kind, pods.source, hooks=Count()) as caller:
+        for number in range(1, 6):
+            pods.fault(number, Fault.REFUSE)
+
+        assert ask(caller, 1) == ["ConnectError"]
+    assert len(retried) == len(set(retried)) == 2
+
+
+def test_retries_stay_within_their_budget(kind: str) -> None:
+    budget = Retries(share=0.0, least_per_s=0.0)
+    with fleet(1, 2) as pods, calling(kind, pods.source, retries=budget, ejection=Ejection(after=0)) as caller:
+        pods.fault(2, Fault.REFUSE)
+        answers = Counter(ask_in_turn(caller, 60))
+
+    # Ten are there at the start, and none are earned.
+    assert (answers["pod-1"], answers["ConnectError"]) == (40, 20)
+
+
+def test_a_source_is_asked_to_look_again_when_an_endpoint_cannot_be_reached(kind: str) -> None:
+    with fleet(1, 2) as pods:
+        source = Told(Known(endpoints=(pods.endpoint(1), pods.endpoint(2))))
+        with calling(kind, source) as caller:
+            ask_in_turn(caller, 2)
+            before = source.refreshed
+            pods.fault(2, Fault.REFUSE)
+            answers = ask_in_turn(caller, 2)
+
+    assert (before, set(answers), source.closed) == (0, {"pod-1"}, 1)
+    assert source.refreshed >= 1
+
+
+def test_a_connection_that_the_server_closed_while_idle_costs_nothing(kind: str) -> None:
+    """It closes after every third answer without a word; a POST may meet that only in the moment of closing."""
+    with fleet(1, 2, close_after_requests=3, announce_close=False) as pods, calling(kind, pods.source) as caller:
+        answers = Counter(ask_in_turn(caller, 60))
+        failed = sum(e.failures for e in caller.snapshot().hosts[0].endpoints)
+
+    assert (answers, failed) == ({"pod-1": 30, "pod-2": 30}, 0)
+
+
+# Connections
+
+
+def test_connections_end_after_so_many_requests(kind: str) -> None:
+    with fleet(1, 2) as pods, calling(kind, pods.source, lifetime=Lifetime(requests=5, jitter=0.0)) as caller:
+        ask_in_turn(caller, 60)
+        accepted = [pod.accepted for pod in pods.pods.values()]
+
+    assert accepted == [6, 6]
+
+
+def test_connections_end_at_an_age(kind: str) -> None:
+    with fleet(1) as pods, calling(kind, pods.source, lifetime=Lifetime(age_s=0.05)) as caller:
+        pods.until(lambda: ask(caller, 1) == ["pod-1"] and pods.pods[1].accepted >= 4)
+        answers = pods.pods[1].answered
+
+    assert answers >= 4
+
+
+def test_one_connection_of_each_endpoint_outlasts_idleness(kind: str) -> None:
+    limits = httpx.Limits(keepalive_expiry=0.05)
+    with fleet(1, 2, fault=Fault.SLOW, delay_ms=20) as pods, calling(kind, pods.source, limits=limits) as caller:
+        ask(caller, 8)
+        pods.until(
+            lambda: bool(caller.begin(url=f"http://{HOST}/").result(5)) and pods.connections(1) == pods.connections(2) == 1
+        )
+        kept = [e.connections for e in caller.snapshot().hosts[0].endpoints]
+
+    assert kept == [1, 1]
+
+
+def test_a_limit_over_all_endpoints_holds(kind: str) -> None:
+    limits = httpx.Limits(max_connections=2)
+    with fleet(1, 2, 3) as pods, calling(kind, pods.source, limits=limits) as caller:
+        answers = Counter(ask(caller, 30))
+        most = caller.snapshot().connections
+
+    assert (sorted(answers.values()), most <= 2) == ([10, 10, 10], True)
+
+
+# What is told
+
+
+def test_trouble_keeps_what_is_known_and_says_so(kind: str) -> None:
+    with fleet(1) as pods:
+        source = Told(Known(endpoints=(pods.endpoint(1),)), Trouble(reason="The API is away."))
+        with calling(kind, source) as caller:
+            answers = ask(caller, 2)
+            (host,) = caller.snapshot().hosts
+            line = caller.line()
+
+    assert (answers, host.state.value, host.reason) == (["pod-1", "pod-1"], "stale", "The API is away.")
+    assert host.age_s is not None
+    assert "at 1 endpoint (stale)" in line
+
+
+def test_trouble_from_the_start_leads_where_the_name_leads(kind: str, caplog: pytest.LogCaptureFixture) -> None:
+    with serving(always(OK)) as server, calling(kind, Told(Trouble(reason="No permission."))) as caller:
+        answer = got(caller.begin(url=f"http://localhost:{server.address.port}/"))
+
+    assert answer == "there"
+    assert ["No permission." in r.getMessage() for r in caplog.records if r.levelno == logging.WARNING] == [True]
+
+
+def test_a_source_that_says_nothing_is_not_waited_for_for_ever(kind: str) -> None:
+    with serving(always(OK)) as server:
+        source = Told()
+        with calling(kind, source) as caller:
+            url = f"http://localhost:{server.address.port}/"
+            answer = got(caller.begin(url=url, timeout=httpx.Timeout(5.0, connect=0.05)))
+            state = caller.snapshot().hosts[0].state.value
+            source.tells[0](Known(endpoints=()))
+            later = got(caller.begin(url=url))
+
+    assert (answer, state, later) == ("there", "fallback", "ConnectError")
+
+
+def test_what_was_no_service_may_become_one(kind: str) -> None:
+    with fleet(1) as pods, serving(always(OK)) as server:
+        source = Told(Elsewhere(reason="There is no such Service."))
+        with calling(kind, source) as caller:
+            url = f"http://localhost:{server.address.port}/"
+            before = got(caller.begin(url=url))
+            source.tells[0](Known(endpoints=(pods.endpoint(1),)))
+            after = got(caller.begin(url=url))
+
+    assert (before, after) == ("there", "pod-1")
+
+
+def test_hooks_hear_of_everything(kind: str) -> None:
+    heard: Counter[str] = Counter()
+
+    def listener(name: str) -> Any:
+        return lambda self, *arguments: heard.update([name])
+
+    names = [name for name, value in vars(Hooks).items() if callable(value)]
+    hooks = type("Listening", (Hooks,), {name: listener(name) for name in names})()
+    ejection = Ejection(after=2, for_s=0.05)
+    with fleet(1, 2) as pods, calling(kind, pods.source, hooks=hooks, ejection=ejection) as caller:
+        pods.fault(2, Fault.REFUSE)
+        ask_in_turn(caller, 6)
+        pods.fault(2, Fault.NONE)
+        pods.until(lambda: "pod-2" in ask_in_turn(caller, 2))
+        pods.list(2)
+        pods.until(lambda: heard["closed"] >= 1)
+
+    assert {name for name in names if heard[name]} == set(names) - {"trouble"}
+    assert (heard["ejected"], heard["failed"], heard["retried"]) == (heard["returned"], heard["retried"], heard["failed"])
+
+
+def test_a_hook_that_fails_harms_nobody(kind: str, caplog: pytest.LogCaptureFixture) -> None:
+    class Broken(Hooks):
+        def answered(self, origin: Origin, endpoint: str, status: int, took_s: float) -> None:
+            raise ZeroDivisionError
+
+    with fleet(1) as pods, calling(kind, pods.source, hooks=Broken()) as caller:
+        answers = ask(caller, 2)
+
+    assert answers == ["pod-1", "pod-1"]
+    assert [r.exc_info[0] for r in caplog.records if r.exc_info] == [ZeroDivisionError] * 2
+
+
+def test_a_line_says_what_it_is(kind: str) -> None:
+    with fleet(1, 2) as pods, calling(kind, pods.source) as caller:
+        ask_in_turn(caller, 2)
+        line = caller.line()
+
+    name = {"asyncio": "AsyncBalancingTransport", "threads": "BalancingTransport"}[kind]
+    assert line == f"<{name} 0 busy, 2 idle, 0 waiting; http://web.shop:80 at 2 endpoints>"
+
+
+# Closing
+
+
+def test_closing_ends_what_is_under_way_and_what_waits(kind: str) -> None:
+    with fleet(1, fault=Fault.HANG) as pods, calling(kind, pods.source, per_endpoint=1) as caller:
+        futures = [caller.begin() for _ in range(3)]
+        pods.until(lambda: caller.snapshot().waiting == 2)
+        caller.close()
+
+        assert [got(future) for future in futures] == ["ReadError"] * 3
+
+
+# Bodies
+
+
+def test_a_streamed_body_goes_to_another_endpoint_when_no_connection_opened(kind: str) -> None:
+    """Nothing of it was used up; one that was begun is sent once only."""
+    with fleet(1, 2) as pods, calling(kind, pods.source, ejection=Ejection(after=0)) as caller:
+        pods.fault(2, Fault.REFUSE)
+        refused = [got(caller.begin("POST", content=_parts(kind))) for _ in range(4)]
+        pods.fault(2, Fault.RESET)
+        begun = Counter(got(caller.begin("PUT", content=_parts(kind))) for _ in range(4))
+
+    assert refused == ["pod-1"] * 4
+    assert begun["pod-1"] == 2
+
+
+def _parts(kind: str) -> Any:
+    async def later() -> Any:
+        for part in (b"one", b"two"):
+            yield part
+
+    return later() if kind == "asyncio" else iter([b"one", b"two"])
+
+
+def test_a_large_body_comes_whole_from_each(kind: str) -> None:
+    body = os.urandom(3_000_000)
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nX-Pod-Name: there\r\n\r\n%b" % (len(body), body)
+    with serving(always(answer)) as server, calling(kind, StaticEndpoints({HOST: [server.address]})) as caller:
+        responses = [future.result(10) for future in [caller.begin() for _ in range(4)]]
+
+    assert all(response.content == body for response in responses)
+    assert {met(response) for response in responses} == {"there"}
+
+
+def test_addresses_may_be_plain_pairs(kind: str) -> None:
+    with fleet(1, 2) as pods:
+        pairs = [tuple(pods.pods[1].address), Address(*pods.pods[2].address), tuple(pods.pods[1].address)]
+        with calling(kind, StaticEndpoints({HOST: pairs})) as caller:  # type: ignore[dict-item]
+            assert len(set(ask_in_turn(caller, 2))) == 2
