@@ -528,3 +528,78 @@ def test_the_library_is_loaded_only_for_a_cluster() -> None:
 def test_every_error_of_the_room_is_a_discovery_error() -> None:
     assert issubclass(StreamBroken, ApiError)
     assert issubclass(ApiError, DiscoveryError)
+
+
+def test_a_watch_begins_soon_and_may_then_be_silent(tmp_path: Path) -> None:
+    done = threading.Event()
+
+    def late() -> Iterator[bytes]:
+        # Longer than the client's patience with everything else.
+        done.wait(0.4)
+        yield b'{"type": "BOOKMARK"}\n'
+
+    with api(Answer(stream=late)) as server:
+        path = kubeconfig(tmp_path, server.url)
+        with connect(Access(kubeconfig=path), timeout_s=0.2).watch("/w", {"a": "b"}, lasting_s=60) as watch:
+            lines = list(watch)
+
+    assert lines == [b'{"type": "BOOKMARK"}']
+    assert server.asked[0].path == "/w?a=b&watch=true&timeoutSeconds=60"
+
+
+def test_a_watch_that_the_server_does_not_begin_is_not_waited_for(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        path = kubeconfig(tmp_path, f"http://127.0.0.1:{silent.getsockname()[1]}")
+        with pytest.raises(ApiError, match="did not answer in time"):
+            connect(Access(kubeconfig=path), timeout_s=0.1).watch("/w", lasting_s=60)
+
+
+@pytest.mark.parametrize("kept", ["keep-alive", "close"])
+@pytest.mark.parametrize("encrypted", [False, True])
+def test_a_watch_that_does_not_end_in_its_time_counts_as_broken(
+    tmp_path: Path, certificates: Certificates, monkeypatch: pytest.MonkeyPatch, kept: str, encrypted: bool
+) -> None:
+    """Also where the server closes the connection afterwards, and only the answer has the socket still."""
+    monkeypatch.setattr("kbalance.kube.client.LATE_S", 0.3)
+    done = threading.Event()
+
+    def silent() -> Iterator[bytes]:
+        yield b"one\n"
+        done.wait(10)
+
+    answer = Answer(stream=silent, headers={"Connection": kept})
+    with api(answer, tls=certificates.server() if encrypted else None) as server:
+        path = kubeconfig(tmp_path, server.url, {}, {"certificate-authority": certificates.cacert})
+        lines: list[bytes] = []
+        try:
+            with (
+                pytest.raises(StreamBroken, match=r"The watch /w from API server .* broke off"),
+                connect(Access(kubeconfig=path), timeout_s=0.1).watch("/w", lasting_s=0) as watch,
+            ):
+                lines.extend(watch)
+        finally:
+            done.set()
+
+    assert lines == [b"one"]
+
+
+def test_a_watch_that_is_not_read_leaves_no_connection(tmp_path: Path) -> None:
+    done = threading.Event()
+
+    def silent() -> Iterator[bytes]:
+        yield b"one\n"
+        done.wait(10)
+
+    with api(Answer(stream=silent)) as server:
+        with client(tmp_path, server.url).watch("/w", lasting_s=60):
+            pass
+        done.set()
+        # An open socket would be a warning here, and warnings are errors.
+        gc.collect()
+
+
+def test_a_list_tells_its_version(tmp_path: Path) -> None:
+    with api(json_answer({"items": [{"n": 1}], "metadata": {"resourceVersion": "42"}})) as server:
+        listed = client(tmp_path, server.url).listed("/w")
+
+    assert (listed.items, listed.version) == ([{"n": 1}], "42")
