@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -22,9 +22,63 @@ def stock(work: Work[T], transport: httpx.AsyncBaseTransport | None = None, *, t
     return _run(work, transport or httpx.AsyncHTTPTransport(verify=_CONTEXT, trust_env=False), timeout)
 
 
+class Threaded(httpx.AsyncBaseTransport):
+    """A blocking transport called from a loop, so that either kind faces the same tests."""
+
+    def __init__(self, transport: httpx.BaseTransport) -> None:
+        self._transport = transport
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        stream = request.stream
+        if not isinstance(stream, httpx.ByteStream):
+            assert isinstance(stream, httpx.AsyncByteStream)
+            stream = _Pulled(stream, asyncio.get_running_loop())
+        given = httpx.Request(request.method, request.url, headers=request.headers, stream=stream, extensions=request.extensions)
+        answer = await asyncio.to_thread(self._transport.handle_request, given)
+        return httpx.Response(answer.status_code, headers=answer.headers, stream=_Pushed(answer), extensions=answer.extensions)
+
+    async def aclose(self) -> None:
+        await asyncio.to_thread(self._transport.close)
+
+
+class _Pulled(httpx.SyncByteStream):
+    """A body that a loop makes, for a thread."""
+
+    def __init__(self, stream: httpx.AsyncByteStream, loop: asyncio.AbstractEventLoop) -> None:
+        self._parts = aiter(stream)
+        self._loop = loop
+
+    def __iter__(self) -> Iterator[bytes]:
+        async def following() -> bytes | None:
+            return await anext(self._parts, None)
+
+        while (part := asyncio.run_coroutine_threadsafe(following(), self._loop).result()) is not None:
+            yield part
+
+
+class _Pushed(httpx.AsyncByteStream):
+    """A body that a thread reads, for a loop."""
+
+    def __init__(self, response: httpx.Response) -> None:
+        assert isinstance(response.stream, httpx.SyncByteStream)
+        self._stream = response.stream
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        parts = iter(self._stream)
+        while (part := await asyncio.to_thread(next, parts, None)) is not None:
+            yield part
+
+    async def aclose(self) -> None:
+        await asyncio.to_thread(self._stream.close)
+
+
+made: Callable[[], httpx.AsyncBaseTransport] = AsyncPoolTransport
+"""Which of our transports the tests are about."""
+
+
 def ours(work: Work[T], transport: httpx.AsyncBaseTransport | None = None, *, timeout: float = 10.0) -> T:
-    """By `AsyncPoolTransport`."""
-    return _run(work, transport or AsyncPoolTransport(), timeout)
+    """By one of ours."""
+    return _run(work, transport or made(), timeout)
 
 
 def both(work: Work[T], *, timeout: float = 10.0) -> T:
