@@ -30,6 +30,14 @@ class Certificates:
         context.set_alpn_protocols(["h2", "http/1.1"])
         return context
 
+    def server_files(self, name: str, place: Path) -> tuple[Path, Path]:
+        """A server's certificate and its key, for servers that are no Python."""
+        made = self._ours.issue_cert(name)
+        cert, key = place / "server.pem", place / "server.key"
+        made.cert_chain_pems[0].write_to_path(cert)
+        made.private_key_pem.write_to_path(key)
+        return cert, key
+
     def asking_for_client(self) -> ssl.SSLContext:
         """A server's side that wants a certificate of ours from the client."""
         context = self.server()
