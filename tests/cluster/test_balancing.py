@@ -1,0 +1,345 @@
+"""A client with the balancing transport under constant traffic, while the cluster does its worst; not one request may fail.
+
+What is measured is printed (``pytest -s``), and stands in docs/balancing.md.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cluster.kube import ROOT, Cluster
+from tests.cluster.stage import Stage, staged
+from tests.cluster.workloads import Object, deployment, service
+
+PATIENCE_S = 60.0
+NODE = "kb-node1"
+STATE = Path(os.environ.get("KBALANCE_KUBE_DIR", "/run/kbalance-kube"))
+
+
+class Traffic:
+    """What the client has told so far."""
+
+    def __init__(self, process: "subprocess.Popen[str]") -> None:
+        self._process = process
+        self._news = threading.Condition()
+        self.lines: list[Any] = []
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            with self._news:
+                self.lines.append(json.loads(line))
+                self._news.notify_all()
+
+    def of(self, kind: str) -> list[Any]:
+        with self._news:
+            return [line for line in self.lines if line["kind"] == kind]
+
+    @property
+    def outcomes(self) -> list[Any]:
+        return self.of("outcome")
+
+    def until(self, condition: Callable[[], bool]) -> None:
+        """Waits until it holds of what was told."""
+        with self._news:
+            assert self._news.wait_for(condition, PATIENCE_S), self.lines[-5:]
+
+    def quiet(self, requests: int = 200) -> None:
+        """Waits for so many requests more."""
+        wanted = len(self.outcomes) + requests
+        self.until(lambda: len(self.outcomes) >= wanted)
+
+    def met(self, name: str) -> bool:
+        return any(line["outcome"] == name for line in self.outcomes)
+
+    def end(self) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait(PATIENCE_S)
+        self._reader.join(PATIENCE_S)
+
+    def failures(self, pods: "set[str]") -> list[str]:
+        """What did not come from one of these."""
+        return [line["outcome"] for line in self.outcomes if line["outcome"] not in pods]
+
+    def slowest_ms(self) -> float:
+        return 1000 * max(float(line["took_s"]) for line in self.outcomes)
+
+    def figures(self, what: str) -> None:
+        print(
+            f"\n{what}: {len(self.outcomes)} requests, {len(self.of('retried'))} sent again, slowest {self.slowest_ms():.0f} ms"
+        )
+
+
+@contextmanager
+def traffic(cluster: Cluster, url: str) -> Iterator[Traffic]:
+    """A client on a node, which reaches the API server as well."""
+    command = ["ip", "netns", "exec", NODE, sys.executable, "-m", "tests.cluster.traffic", url]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=cluster.environment(), cwd=ROOT) as process:
+        made = Traffic(process)
+        try:
+            made.quiet(50)
+            yield made
+        finally:
+            made.end()
+            process.kill()
+
+
+@pytest.fixture
+def stage(cluster: Cluster) -> Iterator[Stage]:
+    if not cluster.namespaces:
+        pytest.skip("needs nodes that are network namespaces of this machine, and a control plane that can be stopped")
+    with staged(cluster, deployment(replicas=3), service()) as made:
+        yield made
+
+
+def names(stage: Stage) -> set[str]:
+    return {pod["metadata"]["name"] for pod in stage.pods()}
+
+
+@contextmanager
+def readiness(stage: Stage) -> Iterator[dict[str, float]]:
+    """When each Pod was first seen ready by a watch of kubectl's."""
+    seen: dict[str, float] = {}
+    path = '{.metadata.name} {.status.conditions[?(@.type=="Ready")].status}{"\\n"}'
+    command = ["kubectl", "--kubeconfig", stage.cluster.kubeconfig, "get", "pods", "-n", stage.namespace, "-w"]
+    with subprocess.Popen([*command, "-o", f"jsonpath={path}"], stdout=subprocess.PIPE, text=True) as process:
+
+        def read() -> None:
+            assert process.stdout is not None
+            for line in process.stdout:
+                name, _, ready = line.strip().partition(" ")
+                if ready == "True":
+                    seen.setdefault(name, time.monotonic())
+
+        reader = threading.Thread(target=read)
+        reader.start()
+        try:
+            yield seen
+        finally:
+            process.terminate()
+            reader.join(PATIENCE_S)
+
+
+def processes(machine: str, *words: str) -> list[int]:
+    """Those of one machine of the cluster whose command line has all of these words, as words."""
+    root = int((STATE / machine / "pid").read_text())
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            same = entry.name.isdigit() and os.readlink(entry / "ns/uts") == os.readlink(f"/proc/{root}/ns/uts")
+            line = (entry / "cmdline").read_bytes().split(b"\0") if same else []
+        except OSError:
+            continue
+        if line and all(word.encode() in line for word in words):
+            found.append(int(entry.name))
+    return found
+
+
+def of_pod(name: str) -> list[int]:
+    """The processes of a Pod's server, wherever it runs."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            if entry.name.isdigit() and f"HOSTNAME={name}\0".encode() in (entry / "environ").read_bytes():
+                found.append(int(entry.name))
+        except OSError:
+            continue
+    return found
+
+
+def signal_all(pids: list[int], number: signal.Signals) -> None:
+    assert pids
+    for pid in pids:
+        os.kill(pid, number)
+
+
+def test_scaling_out_and_in(cluster: Cluster, stage: Stage) -> None:
+    pods = names(stage)
+    with readiness(stage) as ready, traffic(cluster, f"http://web.{stage.namespace}/hostname") as client:
+        stage.scale("web", 6)
+        new = names(stage) - pods
+        pods |= new
+        client.until(lambda: all(client.met(name) for name in new))
+        first = {name: next(o["at_s"] for o in client.outcomes if o["outcome"] == name) for name in new}
+        delays = sorted(first[name] - ready[name] for name in new)
+        client.quiet()
+        stage.scale("web", 2)
+        stage.settle()
+        left = names(stage)
+        before = len(client.outcomes)
+        client.quiet()
+        after = Counter(line["outcome"] for line in client.outcomes[before + 20 :])
+        client.end()
+
+    client.figures("3 to 6 to 2 Pods")
+    print(f"from ready to the first request: {', '.join(f'{delay * 1000:.0f} ms' for delay in delays)}")
+    assert client.failures(pods) == []
+    assert max(delays) < 2.0
+    assert set(after) == left
+
+
+def test_a_rollout(cluster: Cluster, stage: Stage) -> None:
+    pods = names(stage)
+    with traffic(cluster, f"http://web.{stage.namespace}.svc.cluster.local/hostname") as client:
+        stage.roll()
+        stage.settle()
+        new = names(stage)
+        client.quiet()
+        client.end()
+
+    client.figures("a rollout of 3 Pods")
+    assert client.failures(pods | new) == []
+    assert new & pods == set()
+    assert set(client.of("end")[0]["endpoints"]) == new
+
+
+def test_a_pod_whose_process_is_killed(cluster: Cluster, stage: Stage) -> None:
+    pods = names(stage)
+    victim = min(pods)
+    with traffic(cluster, f"http://web.{stage.namespace}/hostname") as client:
+        signal_all(of_pod(victim), signal.SIGKILL)
+        client.until(lambda: any(line["endpoint"] == victim for line in client.of("retried")))
+        since = len(client.outcomes)
+        client.until(lambda: any(o["outcome"] == victim for o in client.outcomes[since:]))
+        client.end()
+
+    client.figures("kill -9 of a Pod's server")
+    assert client.failures(pods) == []
+
+
+def test_the_api_server_is_away(cluster: Cluster, stage: Stage) -> None:
+    """First it is silent, then it is gone, and then there is a new one, which is asked what has happened meanwhile."""
+    pods = names(stage)
+    with traffic(cluster, f"http://web.{stage.namespace}/hostname") as client:
+        server = processes("kb-cp", "kube-apiserver")
+        signal_all(server, signal.SIGSTOP)
+        client.quiet(400)
+        signal_all(server, signal.SIGKILL)
+        client.until(lambda: bool(client.of("trouble")))
+        client.quiet(400)
+        _until_it_answers(cluster)
+        stage.scale("web", 5)
+        pods |= names(stage)
+        client.until(lambda: all(client.met(name) for name in pods))
+        client.end()
+
+    client.figures("the API server silent, killed, started anew")
+    assert client.failures(pods) == []
+    assert client.of("end")[0]["state"] == "known"
+
+
+def _until_it_answers(cluster: Cluster) -> None:
+    pause = threading.Event()
+    for _ in range(int(PATIENCE_S)):
+        if cluster.kubectl("get", "--raw", "/readyz", check=False) == "ok":
+            return
+        pause.wait(1)
+    raise AssertionError("the API server did not come back")
+
+
+def test_the_cluster_s_dns_is_away(cluster: Cluster, stage: Stage) -> None:
+    pods = names(stage)
+    server = processes("kb-cp", "-conf")
+    signal_all(server, signal.SIGSTOP)
+    try:
+        with traffic(cluster, f"http://web.{stage.namespace}/hostname") as client:
+            stage.scale("web", 5)
+            pods |= names(stage)
+            client.until(lambda: all(client.met(name) for name in pods))
+            client.end()
+    finally:
+        signal_all(server, signal.SIGCONT)
+
+    client.figures("CoreDNS stopped")
+    assert client.failures(pods) == []
+
+
+ADDRESSES = [f"198.18.2.{number}" for number in range(1, 251)]
+SAYS_ITS_ADDRESS = """
+import http.server
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version, wbufsize = "HTTP/1.1", -1
+    def do_GET(self):
+        body = self.connection.getsockname()[0].encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+    def log_message(self, *_):
+        pass
+http.server.ThreadingHTTPServer.request_queue_size = 512
+http.server.ThreadingHTTPServer(("", 8088), Handler).serve_forever()
+"""
+
+
+@contextmanager
+def many_addresses() -> Iterator[None]:
+    """A server on a node that answers at each of them."""
+
+    def each(order: str) -> None:
+        lines = "".join(f"address {order} {address}/32 dev lo\n" for address in ADDRESSES)
+        subprocess.run(["ip", "-n", NODE, "-batch", "-"], input=lines, text=True, check=True)
+
+    each("add")
+    try:
+        with subprocess.Popen(["ip", "netns", "exec", NODE, sys.executable, "-c", SAYS_ITS_ADDRESS]) as server:
+            try:
+                yield
+            finally:
+                server.kill()
+    finally:
+        each("delete")
+
+
+def part(number: int, addresses: list[str]) -> Object:
+    """One of several EndpointSlices of a Service that has no selector."""
+    return {
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {"name": f"many-{number}", "labels": {"kubernetes.io/service-name": "many"}},
+        "addressType": "IPv4",
+        "ports": [{"name": "http", "port": 8088, "protocol": "TCP"}],
+        "endpoints": [{"addresses": [address]} for address in addresses],
+    }
+
+
+def test_hundreds_of_endpoints_in_several_slices(cluster: Cluster, stage: Stage) -> None:
+    """Two of them overlap, as they do while the controller moves endpoints."""
+    parts = [part(1, ADDRESSES[:100]), part(2, ADDRESSES[90:190]), part(3, ADDRESSES[190:])]
+    many = service("many")
+    del many["spec"]["selector"]
+    cluster.apply(stage.namespace, many, *parts)
+    with many_addresses(), traffic(cluster, f"http://many.{stage.namespace}/") as client:
+        client.quiet(2500)
+        counts = Counter(line["outcome"] for line in client.outcomes)
+        stage.kubectl("delete", "endpointslice", "many-3")
+        deleted_s = time.monotonic()
+        client.until(lambda: any(line["left"] for line in client.of("endpoints")))
+        left_s = next(line["at_s"] for line in client.of("endpoints") if line["left"])
+        client.quiet(500)
+        client.end()
+
+    client.figures(
+        f"{len(ADDRESSES)} endpoints in 3 slices, told of 60 that left {(left_s - deleted_s) * 1000:.0f} ms after kubectl"
+    )
+    assert client.failures(set(ADDRESSES)) == []
+    assert set(counts) == set(ADDRESSES)
+    assert max(counts.values()) - min(counts.values()) <= 1
+    gone = [o for o in client.outcomes if o["outcome"] in ADDRESSES[190:] and o["at_s"] > left_s + 1]
+    assert gone == []
+    assert len(client.of("end")[0]["endpoints"]) == 190
