@@ -327,16 +327,15 @@ def test_hundreds_of_endpoints_in_several_slices(cluster: Cluster, stage: Stage)
     with many_addresses(), traffic(cluster, f"http://many.{stage.namespace}/") as client:
         client.quiet(2500)
         counts = Counter(line["outcome"] for line in client.outcomes)
+        began_s = time.monotonic()
         stage.kubectl("delete", "endpointslice", "many-3")
-        deleted_s = time.monotonic()
         client.until(lambda: any(line["left"] for line in client.of("endpoints")))
         left_s = next(line["at_s"] for line in client.of("endpoints") if line["left"])
         client.quiet(500)
         client.end()
 
-    client.figures(
-        f"{len(ADDRESSES)} endpoints in 3 slices, told of 60 that left {(left_s - deleted_s) * 1000:.0f} ms after kubectl"
-    )
+    client.figures(f"{len(ADDRESSES)} endpoints in 3 slices")
+    print(f"from kubectl delete to the news of 60 that left: {(left_s - began_s) * 1000:.0f} ms")
     assert client.failures(set(ADDRESSES)) == []
     assert set(counts) == set(ADDRESSES)
     assert max(counts.values()) - min(counts.values()) <= 1
