@@ -171,13 +171,13 @@ class Http2Connection:
         if unread <= amount:
             self._unread.pop(stream, None)
             amount = unread
-        else:
+        elif amount > 0:
             self._unread[stream] = unread - amount
         if amount > 0:
             self._h2.release(stream, amount)
 
     def reset(self, stream: int) -> None:
-        """Gives up on a stream and on what is unread of it; no event of it follows. One that is over or unknown stays so."""
+        """Gives up on a stream and on what is unread of it; no event of it follows. Of one that is over, only the latter."""
         if self._streams.pop(stream, None) is not None:
             self._h2.give_up(stream, ErrorCodes.CANCEL)
         self.acknowledge(stream, self._unread.get(stream, 0))

@@ -718,7 +718,6 @@ def test_whatever_comes_nothing_is_raised_and_every_stream_ends_once(steps: list
         peer.frames(connection.data_to_send())
 
     assert len(ended) == len(set(ended))
-    assert open_streams - set(ended) == set() or connection._lost is None
     assert set(ended) >= open_streams
 
 
@@ -752,7 +751,11 @@ def test_a_server_of_the_library_understands_us() -> None:
     exchange()
 
     assert got == 100_000
-    assert [type(event) for event in events] == [Settled, WindowOpened, WindowOpened, Head, Data, End] or events[-1] == End(1)
+    assert [event for event in events if not isinstance(event, WindowOpened | Settled)] == [
+        Head(stream, 200, ()),
+        Data(stream, b"done"),
+        End(stream),
+    ]
 
 
 def test_misuse_is_told() -> None:
