@@ -64,9 +64,9 @@ def forbidden(resource: Resource, name: str, why: str) -> Refusal:
 
 
 def invalid_version(text: str) -> Refusal:
-    """For a watch from a version that is none."""
+    """For a watch from a version that is none; the real server takes it for a failure of its own."""
     why = f'Invalid value: "{text}": strconv.ParseUint: parsing "{text}": invalid syntax'
-    return Refusal(400, "BadRequest", f"resourceVersion: {why}")
+    return Refusal(500, "", f"resourceVersion: {why}")
 
 
 def too_old(version: int, current: int) -> Refusal:

@@ -53,7 +53,7 @@ class Watches:
         """A stream of events, each a line.
 
         Raises:
-            Refusal: 400 for options that cannot be read.
+            Refusal: 400 for options that cannot be read, 500 for a version that is none.
         """
         check(resource, options.get("labelSelector", ""), options.get("fieldSelector", ""))
         now_s = time.monotonic()
@@ -118,8 +118,7 @@ class Watches:
                 yield event
         if stream.bookmarks and stream.bookmark_s <= time.monotonic():
             stream.bookmark_s = time.monotonic() + BOOKMARK_S
-            bare = {"metadata": {"resourceVersion": str(stream.at), "creationTimestamp": None}}
-            yield "BOOKMARK", shown(stream.resource, bare)
+            yield "BOOKMARK", shown(stream.resource, {"metadata": {"resourceVersion": str(stream.at)}})
 
 
 async def _wait(pulse: asyncio.Event, pause_s: float) -> None:

@@ -9,7 +9,7 @@ from tests.testbed.calls import STEPS, differences
 from tests.testbed.record import RECORDED, record
 
 
-@pytest.mark.parametrize("step", ["reading", "refusals", "writing", "success", "deletion"])
+@pytest.mark.parametrize("step", ["reading", "watching", "refusals", "writing", "success", "deletion"])
 def test_the_real_server_still_answers_as_recorded(cluster: Cluster, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
     monkeypatch.setenv("KUBECONFIG", cluster.kubeconfig)
     assert step in {one if isinstance(one, str) else one.__name__ for one in STEPS}

