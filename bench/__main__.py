@@ -8,9 +8,9 @@ import click
 
 from bench import machine, peers
 from bench.errors import NotMeasured
-from bench.race import Row, hold
+from bench.race import Race, Row, hold
 from bench.races import races
-from bench.servers import Server, nginx
+from bench.servers import Server, free_port, nginx
 from bench.table import table, write
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
@@ -23,7 +23,9 @@ RESULTS = Path(__file__).with_name("RESULTS.md")
 @click.option("--write", "keep", is_flag=True, help="Write the table to bench/RESULTS.md too.")
 def main(rounds: int | None, quick: bool, names: tuple[str, ...], keep: bool) -> None:
     """Measure kbalance beside hey, wrk and httpx; slow is a line in the table, never a failure."""
-    absent = peers.missing()
+    port = free_port()
+    held = _chosen(races(port, quick=quick), names)
+    absent = peers.missing({"nginx", "taskset"} | {one.program for race in held for one in race.contenders if one.program})
     if absent:
         raise click.ClickException(absent)
     rounds = rounds or (2 if quick else 7)
@@ -31,9 +33,9 @@ def main(rounds: int | None, quick: bool, names: tuple[str, ...], keep: bool) ->
     # Children inherit it.
     os.sched_setaffinity(0, {clients})
     try:
-        with nginx(server) as running:
+        with nginx(server, port) as running:
             others = machine.Others()
-            rows = _rows(running, rounds, quick, names)
+            rows = _rows(running, held, rounds)
             disturbed = others.share(running.cpu_s())
     except NotMeasured as error:
         raise click.ClickException(str(error)) from error
@@ -48,16 +50,18 @@ def main(rounds: int | None, quick: bool, names: tuple[str, ...], keep: bool) ->
         write(RESULTS, rows, described, " ".join(["python -m bench", *sys.argv[1:]]))
 
 
-def _rows(server: Server, rounds: int, quick: bool, names: tuple[str, ...]) -> list[Row]:
-    held = races(server.port, quick=quick)
-    unknown = set(names) - {race.name for race in held}
+def _chosen(every: tuple[Race, ...], names: tuple[str, ...]) -> list[Race]:
+    unknown = set(names) - {race.name for race in every}
     if unknown:
-        raise click.UsageError(f"no row is named {', '.join(sorted(unknown))}; there are {', '.join(r.name for r in held)}")
+        raise click.UsageError(f"no row is named {', '.join(sorted(unknown))}; there are {', '.join(r.name for r in every)}")
+    return [race for race in every if not names or race.name in names]
+
+
+def _rows(server: Server, held: list[Race], rounds: int) -> list[Row]:
     rows: list[Row] = []
     for race in held:
-        if not names or race.name in names:
-            click.echo(f"{race.name} ...", err=True)
-            rows += hold(race, rounds, server.cpu_s)
+        click.echo(f"{race.name} ...", err=True)
+        rows += hold(race, rounds, server.cpu_s)
     return rows
 
 

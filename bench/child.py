@@ -1,6 +1,6 @@
 """Measures kbalance in a process of its own: ``python -m bench.child WHAT PORT CONNECTIONS AMOUNT`` prints one number.
 
-WHAT is one of `WHATS`; AMOUNT is seconds, or for memory requests.
+WHAT is one of `WHATS`; AMOUNT is seconds, or for memory requests or endpoints; CONNECTIONS are also loops or threads.
 """
 
 import gc
@@ -10,8 +10,11 @@ from collections.abc import Callable
 from bench.errors import NotMeasured
 from kbalance.model.words import Profile
 
+Measure = Callable[[int, int, float], float]
+"""From port, connections and amount to a number."""
 
-def _profile(profile: Profile) -> Callable[[int, int, float], float]:
+
+def _profile(profile: Profile) -> Measure:
     def measure(port: int, connections: int, seconds: float) -> float:
         from bench.engine import rate
 
@@ -26,25 +29,44 @@ def _memory(port: int, connections: int, requests: float) -> float:
     return peak_memory(port, connections, int(requests))
 
 
-def _transport(port: int, connections: int, seconds: float) -> float:
-    from bench.library import transport_rate
+def _library(contender: str, figure: str) -> Measure:
+    def measure(port: int, loops: int, seconds: float) -> float:
+        from bench.library import pace
 
-    return transport_rate(port, connections, seconds)
+        return float(getattr(pace(contender, port, loops, seconds), figure))
 
-
-def _httpx(port: int, connections: int, seconds: float) -> float:
-    from bench.library import httpx_rate
-
-    return httpx_rate(port, connections, seconds)
+    return measure
 
 
-WHATS: dict[str, Callable[[int, int, float], float]] = {
+def _threads(contender: str) -> Measure:
+    def measure(port: int, threads: int, seconds: float) -> float:
+        from bench.threads import pace
+
+        return pace(contender, port, threads, seconds).per_s
+
+    return measure
+
+
+def _footprint(contender: str) -> Measure:
+    def measure(port: int, _: int, endpoints: float) -> float:
+        from bench.footprint import each_kib
+
+        return each_kib(contender, port, int(endpoints))
+
+    return measure
+
+
+LIBRARY = ("httpx", "httpx-each", "balancing-3", "balancing-50", "balancing-direct-3", "balancing-direct-50")
+WHATS: dict[str, Measure] = {
     "single": _profile(Profile.SINGLE),
     "pooled": _profile(Profile.POOLED),
     "short-lived": _profile(Profile.SHORT_LIVED),
     "memory": _memory,
-    "transport": _transport,
-    "httpx": _httpx,
+    "transport": _library("transport", "per_s"),
+    **{name: _library(name, "per_s") for name in LIBRARY},
+    **{f"{name}-cpu": _library(name, "cpu_us") for name in LIBRARY},
+    **{name: _threads(name) for name in ("threads", "threads-httpx", "threads-httpx-each")},
+    **{name: _footprint(name) for name in ("known", "connected", "httpx-connected")},
 }
 
 

@@ -1,68 +1,104 @@
-"""httpx over kbalance's transport, and stock httpx: as many loops as connections, each with one request under way."""
+"""httpx over kbalance's transports, and stock httpx, under asyncio: so many loops, each with one request under way."""
 
 import asyncio
-import importlib
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from functools import partial
 from time import perf_counter
-from typing import Any
 
 import httpx
 
-from bench.errors import NotMeasured
-from bench.servers import PODS
+from bench.endpoints import HOST, even, listed
+from bench.pace import Pace, Stopwatch, check
+from kbalance.balancing import AsyncBalancingTransport, AsyncPoolTransport
 
 Ask = Callable[[], Awaitable[httpx.Response]]
 """One request, its response read to the end."""
+Asks = AbstractAsyncContextManager[Sequence[Ask]]
+"""What each loop does over and over."""
 
 
-def transport_rate(port: int, connections: int, seconds: float) -> float:
-    """Requests per second through `AsyncPoolTransport.handle_async_request`.
+def pace(contender: str, port: int, loops: int, seconds: float) -> Pace:
+    """How fast one of `CONTENDERS` is.
 
     Raises:
-        NotMeasured: there is no such transport, or something else was answered than was asked for.
+        NotMeasured: something else was answered than was asked for, or not by the endpoints in turn.
     """
-    try:
-        module: Any = importlib.import_module("kbalance.balancing")
-        make = module.AsyncPoolTransport
-    except (ImportError, AttributeError) as error:
-        raise NotMeasured("kbalance.balancing.AsyncPoolTransport is not there yet") from error
-    return asyncio.run(_over_transport(make, port, connections, seconds))
+    return asyncio.run(_run(CONTENDERS[contender](port, loops), seconds))
 
 
-def httpx_rate(port: int, connections: int, seconds: float) -> float:
-    """Requests per second of one `httpx.AsyncClient` as it comes out of the box."""
-    return asyncio.run(_over_client(port, connections, seconds))
-
-
-async def _over_transport(make: Callable[[], httpx.AsyncBaseTransport], port: int, connections: int, seconds: float) -> float:
-    async with make() as transport:
-        request = httpx.Request("GET", f"http://127.0.0.1:{port}/")
-
-        async def ask() -> httpx.Response:
-            response = await transport.handle_async_request(request)
-            await response.aread()
-            return response
-
-        return await _loops(ask, connections, seconds)
-
-
-async def _over_client(port: int, connections: int, seconds: float) -> float:
-    limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
-    async with httpx.AsyncClient(limits=limits, trust_env=False) as client:
-        return await _loops(lambda: client.get(f"http://127.0.0.1:{port}/"), connections, seconds)
-
-
-async def _loops(ask: Ask, loops: int, seconds: float) -> float:
-    began = perf_counter()
-    counts = await asyncio.gather(*(_loop(ask, began + seconds) for _ in range(loops)))
-    return sum(counts) / (perf_counter() - began)
+async def _run(asks: Asks, seconds: float) -> Pace:
+    async with asks as each:
+        watch = Stopwatch()
+        until = perf_counter() + seconds
+        return watch.pace(sum(await asyncio.gather(*(_loop(ask, until) for ask in each))))
 
 
 async def _loop(ask: Ask, until: float) -> int:
     answered = 0
     while perf_counter() < until:
-        response = await ask()
-        if response.status_code != 200 or response.headers["X-Pod-Name"] not in PODS:
-            raise NotMeasured(f"httpx: {response!r} from {response.headers.get('X-Pod-Name')}")
+        check(await ask())
         answered += 1
     return answered
+
+
+def _directly(transport: httpx.AsyncBaseTransport, url: str) -> Ask:
+    request = httpx.Request("GET", url)
+
+    async def ask() -> httpx.Response:
+        response = await transport.handle_async_request(request)
+        await response.aread()
+        return response
+
+    return ask
+
+
+@asynccontextmanager
+async def _pool_transport(port: int, loops: int) -> AsyncIterator[Sequence[Ask]]:
+    async with AsyncPoolTransport() as transport:
+        yield [_directly(transport, f"http://127.0.0.1:{port}/")] * loops
+
+
+@asynccontextmanager
+async def _balancing_direct(endpoints: int, port: int, loops: int) -> AsyncIterator[Sequence[Ask]]:
+    async with AsyncBalancingTransport(listed(endpoints, port)) as transport:
+        yield [_directly(transport, HOST)] * loops
+        even(transport.snapshot(), endpoints)
+
+
+@asynccontextmanager
+async def _balancing(endpoints: int, port: int, loops: int) -> AsyncIterator[Sequence[Ask]]:
+    transport = AsyncBalancingTransport(listed(endpoints, port))
+    async with httpx.AsyncClient(transport=transport, trust_env=False) as client:
+        yield [partial(client.get, HOST)] * loops
+        even(transport.snapshot(), endpoints)
+
+
+@asynccontextmanager
+async def _stock_pool(port: int, loops: int) -> AsyncIterator[Sequence[Ask]]:
+    async with _stock(loops) as client:
+        yield [partial(client.get, f"http://127.0.0.1:{port}/")] * loops
+
+
+@asynccontextmanager
+async def _stock_each(port: int, loops: int) -> AsyncIterator[Sequence[Ask]]:
+    """Its fastest: no pool in which the loops look for a connection."""
+    async with AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(_stock(1)) for _ in range(loops)]
+        yield [partial(client.get, f"http://127.0.0.1:{port}/") for client in clients]
+
+
+def _stock(connections: int) -> httpx.AsyncClient:
+    limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
+    return httpx.AsyncClient(limits=limits, trust_env=False)
+
+
+CONTENDERS: dict[str, Callable[[int, int], Asks]] = {
+    "transport": _pool_transport,
+    "httpx": _stock_pool,
+    "httpx-each": _stock_each,
+    "balancing-3": partial(_balancing, 3),
+    "balancing-50": partial(_balancing, 50),
+    "balancing-direct-3": partial(_balancing_direct, 3),
+    "balancing-direct-50": partial(_balancing_direct, 50),
+}

@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+from collections.abc import Iterable
 
 from bench.errors import NotMeasured
 from bench.process import output_of, timed
@@ -11,9 +12,9 @@ PACKAGES = {"wrk": "wrk", "hey": "hey", "nginx": "nginx", "taskset": "util-linux
 """Program to the Debian package that brings it."""
 
 
-def missing() -> str | None:
-    """One sentence on what to install; ``None`` when all is there."""
-    absent = sorted(package for program, package in PACKAGES.items() if not shutil.which(program, path=_path()))
+def missing(programs: Iterable[str]) -> str | None:
+    """One sentence on what to install for these; ``None`` when all is there."""
+    absent = sorted({PACKAGES[program] for program in programs if not shutil.which(program, path=_path())})
     return f"The benchmark needs more programs: apt-get install {' '.join(absent)}" if absent else None
 
 

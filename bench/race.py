@@ -48,15 +48,19 @@ class Contender:
     Raises:
         NotMeasured: it could not run.
     """
+    program: str = ""
+    """What must be installed for it, beside the server."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Versus:
-    """One row: the first contender of the race over another one."""
+    """One row: a contender over another one."""
 
     peer: str
     target: Target | None = None
     """``None``: for information."""
+    ours: str | None = None
+    """``None``: the first contender of the race."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +70,7 @@ class Race:
     name: str
     unit: str
     contenders: tuple[Contender, ...]
-    """The first is kbalance."""
+    """The first is kbalance, and maybe others."""
     rows: tuple[Versus, ...]
     takes: int = 1
     """Turns for each contender in a round; more where a turn is short."""
@@ -145,8 +149,8 @@ def hold(race: Race, rounds: int, server_cpu_s: Callable[[], float]) -> tuple[Ro
     for _ in range(min(rounds, race.most_rounds or rounds) * race.takes):
         for lane in lanes.values():
             lane.take()
-    ours = lanes[race.contenders[0].name]
-    return tuple(_row(race, ours, lanes[versus.peer], versus.target) for versus in race.rows)
+    first = race.contenders[0].name
+    return tuple(_row(race, lanes[versus.ours or first], lanes[versus.peer], versus.target) for versus in race.rows)
 
 
 def _row(race: Race, ours: _Lane, peer: _Lane, target: Target | None) -> Row:

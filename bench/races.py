@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from bench import discovery, ours, peers
+from bench import discovery, ours, peers, startup
 from bench.race import RATE, Bound, Contender, Race, Target, Versus
 
 POOL = 16
@@ -20,6 +20,7 @@ def races(port: int, *, quick: bool) -> tuple[Race, ...]:
     """
     url = f"http://127.0.0.1:{port}/"
     turns = 2 if quick else 7
+    seconds = 0.2 if quick else 1.0
     return (
         _keep_alive(url, port),
         _wide(url, port),
@@ -30,6 +31,12 @@ def races(port: int, *, quick: bool) -> tuple[Race, ...]:
         _help(turns),
         _discovery(turns),
         _memory(port, 200_000 if quick else 2_000_000),
+        _balancing(port, seconds),
+        _balancing_cpu(port, seconds),
+        *(_threads(port, threads, seconds) for threads in (1, 8)),
+        _start(port, turns),
+        _import(turns),
+        _footprint(port),
     )
 
 
@@ -41,16 +48,16 @@ def at_most(ratio: float) -> Target:
     return Target(bound=Bound.AT_MOST, ratio=ratio)
 
 
-def _engine(what: str, port: int, connections: int, name: str = "engine") -> Contender:
-    return Contender(name=name, run=partial(ours.child, what, port, connections=connections, amount=1.0))
+def _engine(what: str, port: int, connections: int, name: str = "engine", seconds: float = 1.0) -> Contender:
+    return Contender(name=name, run=partial(ours.child, what, port, connections=connections, amount=seconds))
 
 
 def _hey(url: str, connections: int, name: str = "hey", *, close: bool = False) -> Contender:
-    return Contender(name=name, run=partial(peers.hey, url, connections=connections, seconds=1, close=close))
+    return Contender(name=name, run=partial(peers.hey, url, connections=connections, seconds=1, close=close), program="hey")
 
 
 def _wrk(url: str, connections: int, name: str = "wrk", *, close: bool = False) -> Contender:
-    return Contender(name=name, run=partial(peers.wrk, url, connections=connections, seconds=1, close=close))
+    return Contender(name=name, run=partial(peers.wrk, url, connections=connections, seconds=1, close=close), program="wrk")
 
 
 def _keep_alive(url: str, port: int) -> Race:
@@ -117,7 +124,7 @@ def _whole_process(url: str, turns: int) -> Race:
         unit="ms",
         contenders=(
             Contender(name=f"kbalance probe, {SHORT_RUN}", run=partial(ours.probe, url, connections=POOL, requests=SHORT_RUN)),
-            Contender(name="hey", run=partial(peers.hey_process, url, connections=POOL, requests=SHORT_RUN)),
+            Contender(name="hey", run=partial(peers.hey_process, url, connections=POOL, requests=SHORT_RUN), program="hey"),
         ),
         rows=(Versus(peer="hey", target=at_most(1.2)),),
         takes=turns,
@@ -161,4 +168,98 @@ def _memory(port: int, many: int) -> Race:
         ),
         rows=(Versus(peer=f"{few:,} requests", target=at_most(1.05)),),
         most_rounds=1,
+    )
+
+
+_STOCK_EACH = "16 x httpx.AsyncClient"
+_STOCK_ONE = "connection of httpx"
+_STOCK_POOL = "httpx.AsyncClient, pool of 16"
+
+
+def _balancing(port: int, seconds: float) -> Race:
+    best, pool = _engine("httpx-each", port, POOL, _STOCK_EACH, seconds), _engine("httpx", port, POOL, _STOCK_POOL, seconds)
+    return Race(
+        name="balancing",
+        unit=RATE,
+        contenders=(*_balancers(port, seconds), best, pool),
+        rows=(
+            *(Versus(ours=f"AsyncClient, {n}", peer=_STOCK_EACH, target=at_least(3.0)) for n in (3, 50)),
+            *(Versus(ours=f"AsyncClient, {n}", peer=_STOCK_POOL) for n in (3, 50)),
+            *(Versus(ours=f"direct, {n}", peer=_STOCK_EACH, target=at_least(10.0)) for n in (3, 50)),
+        ),
+    )
+
+
+def _balancing_cpu(port: int, seconds: float) -> Race:
+    return Race(
+        name="balancing-cpu",
+        unit="us/req",
+        contenders=(*_balancers(port, seconds, "-cpu"), _engine("httpx-each-cpu", port, POOL, _STOCK_EACH, seconds)),
+        rows=(
+            *(Versus(ours=f"AsyncClient, {n}", peer=_STOCK_EACH, target=at_most(0.333)) for n in (3, 50)),
+            *(Versus(ours=f"direct, {n}", peer=_STOCK_EACH, target=at_most(0.1)) for n in (3, 50)),
+        ),
+    )
+
+
+def _balancers(port: int, seconds: float, figure: str = "") -> tuple[Contender, ...]:
+    """AsyncBalancingTransport under a client and called as it is, with few and with many endpoints."""
+    return tuple(
+        _engine(f"{what}-{n}{figure}", port, POOL, f"{name}, {n}", seconds)
+        for what, name in (("balancing", "AsyncClient"), ("balancing-direct", "direct"))
+        for n in (3, 50)
+    )
+
+
+def _threads(port: int, threads: int, seconds: float) -> Race:
+    shared = _engine("threads-httpx", port, threads, "httpx.Client", seconds)
+    each = _engine("threads-httpx-each", port, threads, f"{threads} x httpx.Client", seconds)
+    peers = (shared,) if threads == 1 else (shared, each)
+    return Race(
+        name=f"balancing-threads-{threads}",
+        unit=RATE,
+        contenders=(_engine("threads", port, threads, "BalancingTransport, 3", seconds), *peers),
+        rows=tuple(Versus(peer=peer.name) for peer in peers),
+    )
+
+
+def _start(port: int, turns: int) -> Race:
+    return Race(
+        name="balancing-start",
+        unit="ms",
+        contenders=(
+            Contender(name="AsyncClient, 3", run=partial(startup.balancing, port)),
+            Contender(name="httpx.AsyncClient", run=partial(startup.stock, port)),
+            Contender(name="httpx.AsyncClient, verify=False", run=partial(startup.stock, port, verify=False)),
+        ),
+        rows=(Versus(peer="httpx.AsyncClient", target=at_most(1.3)), Versus(peer="httpx.AsyncClient, verify=False")),
+        takes=turns,
+    )
+
+
+def _import(turns: int) -> Race:
+    return Race(
+        name="balancing-import",
+        unit="ms",
+        contenders=(
+            Contender(name="kbalance.balancing", run=startup.import_balancing),
+            Contender(name="import httpx", run=startup.import_httpx),
+        ),
+        rows=(Versus(peer="import httpx"),),
+        takes=turns,
+    )
+
+
+def _footprint(port: int) -> Race:
+    # Stock httpx looks at each connection for each request, so that a thousand take it a minute.
+    each = (("known", "endpoint known", 1000), ("connected", "endpoint connected", 1000), ("httpx-connected", _STOCK_ONE, 200))
+    return Race(
+        name="balancing-memory",
+        unit="KiB each",
+        contenders=tuple(
+            Contender(name=name, run=partial(ours.child, what, port, connections=0, amount=endpoints))
+            for what, name, endpoints in each
+        ),
+        rows=tuple(Versus(ours=name, peer=_STOCK_ONE) for _, name, _ in each[:2]),
+        most_rounds=3,
     )

@@ -18,11 +18,14 @@ READY_WITHIN_S = 10.0
 PODS = tuple(f"web-{i}" for i in range(1, 5))
 """Names in X-Pod-Name; which one a client sees is decided per connection, as behind a Service."""
 
+ADDRESSES = tuple(f"127.0.{third}.{fourth}" for third in range(1, 5) for fourth in range(1, 251))
+"""Where the server answers as well, on the same port; each a socket of its own, so that a client's address costs it nothing."""
+
 # One process, so that ending it by its pid ends all of it; every path is its own, so that an installed nginx is left alone.
 _CONFIG = """
 daemon off; master_process off; user root;
 pid {place}/nginx.pid; error_log {place}/error.log crit;
-events {{ worker_connections 8192; }}
+events {{ worker_connections 10240; }}
 http {{
     access_log off;
     client_body_temp_path {place}/body; proxy_temp_path {place}/proxy; fastcgi_temp_path {place}/fastcgi;
@@ -31,6 +34,7 @@ http {{
     split_clients $connection $pod {{ 25% web-1; 25% web-2; 25% web-3; * web-4; }}
     server {{
         listen 127.0.0.1:{port} backlog=4096;
+        {listens}
         location / {{ add_header X-Pod-Name $pod; default_type text/plain; return 200 "ok\\n"; }}
     }}
 }}
@@ -42,7 +46,7 @@ class Server:
     """Where the running server is, and how hard it works."""
 
     port: int
-    """On 127.0.0.1."""
+    """On 127.0.0.1 and `ADDRESSES`."""
     pid: int
 
     def cpu_s(self) -> float:
@@ -53,16 +57,16 @@ class Server:
 
 
 @contextmanager
-def nginx(core: int) -> Iterator[Server]:
-    """A running nginx on this core.
+def nginx(core: int, port: int) -> Iterator[Server]:
+    """A running nginx on this core and port.
 
     Raises:
         NotMeasured: it did not begin to answer.
     """
     with tempfile.TemporaryDirectory(prefix="kbalance-bench-") as place:
-        port = free_port()
+        listens = " ".join(f"listen {address}:{port};" for address in ADDRESSES)
         config = Path(place, "nginx.conf")
-        config.write_text(_CONFIG.format(place=place, port=port), encoding="ascii")
+        config.write_text(_CONFIG.format(place=place, port=port, listens=listens), encoding="ascii")
         command = ["taskset", "-c", str(core), _nginx(), "-p", place, "-c", str(config), "-e", f"{place}/error.log"]
         server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
