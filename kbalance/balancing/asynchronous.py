@@ -14,6 +14,7 @@ from typing import cast
 
 import httpx
 
+from kbalance.balancing import streams
 from kbalance.balancing.arrangements import Arrangement
 from kbalance.balancing.attempts import Attempts
 from kbalance.balancing.endpoints import Following, News
@@ -32,7 +33,7 @@ from kbalance.wire.connection import Tls
 
 
 class AsyncEngine(httpx.AsyncBaseTransport):
-    """Sends the requests of an `httpx.AsyncClient` over `kbalance.wire.connection.Connection`, HTTP/1.1 only.
+    """Sends the requests of an `httpx.AsyncClient` over `kbalance.wire.connection.Connection`, by HTTP/1.1 or HTTP/2.
 
     Timeouts are httpx's: ``connect`` covers name, TCP and TLS, of all attempts together; ``read`` and ``write`` each wait for the
     network, ``pool`` the wait for a connection to come free. Proxies are not spoken to. One asyncio loop at a time; membership
@@ -183,6 +184,8 @@ class AsyncEngine(httpx.AsyncBaseTransport):
     # One exchange
 
     async def _exchange(self, link: Link, request: httpx.Request, outgoing: Outgoing, timeouts: Timeouts) -> httpx.Response:
+        if link.mux is not None:
+            return await streams.exchange(self, link, request, outgoing, timeouts)
         began_s = link.loop.time()
         try:
             link.last = outgoing.closes
@@ -197,7 +200,7 @@ class AsyncEngine(httpx.AsyncBaseTransport):
         except BaseException:
             self._discard(link)
             raise
-        self._answered(link, head.status, began_s)
+        self.answered(link, head.status, began_s)
         if link.awaiting:
             return streamed_response(head, _Body(self, link, timeouts.get("read")))
         body = link.take_body()
@@ -239,7 +242,8 @@ class AsyncEngine(httpx.AsyncBaseTransport):
             self._sweep_at(link.deadline)
         await link.wait()
 
-    def _answered(self, link: Link, status: int, began_s: float) -> None:
+    def answered(self, link: Link, status: int, began_s: float) -> None:
+        """The head of a response came."""
         group, now = link.member.group, link.loop.time()
         group.succeeded(link.member, status, now)
         if self._setup.watched:
@@ -300,6 +304,37 @@ class AsyncEngine(httpx.AsyncBaseTransport):
 
     async def _opened(self, loop: asyncio.AbstractEventLoop, member: Member, request: httpx.Request, seconds: float) -> Link:
         """A new connection in the place that was taken for it, which is given back if that fails."""
+        pool = self._pool
+        if not self._setup.may_share(member.group):
+            return await self._opened_alone(loop, member, request, seconds)
+        while member.opening is not None:
+            try:
+                await _told_by(member.opening, seconds)
+            except BaseException:
+                pool.not_opened(member)
+                self._serve()
+                raise
+            if (link := pool.share(member, loop.time())) is not None:
+                pool.joined()
+                self._serve()
+                return cast(Link, link)
+        opening = member.opening = loop.create_future()
+        try:
+            opened = await self._opened_alone(loop, member, request, seconds)
+        except BaseException as error:
+            # Whoever waits for it has met the same, unless this request was merely given up.
+            opening.set_result(error if isinstance(error, httpx.TransportError) else None)
+            raise
+        else:
+            opening.set_result(None)
+            return opened
+        finally:
+            if member.opening is opening:
+                member.opening = None
+
+    async def _opened_alone(
+        self, loop: asyncio.AbstractEventLoop, member: Member, request: httpx.Request, seconds: float
+    ) -> Link:
         pool, began_s = self._pool, loop.time()
         try:
             async with asyncio.timeout(None if seconds == math.inf else seconds):
@@ -316,10 +351,15 @@ class AsyncEngine(httpx.AsyncBaseTransport):
         if pool is not self._pool or self._closed:
             link.shut()
             raise httpx.ReadError("the transport was closed")
+        if self._setup.speaks_http2(link):
+            link.multiplex()
         pool.opened(link, now)
         if link.ends_s < self._next_sweep:
             self._sweep_at(link.ends_s)
         self._setup.hooks.opened(member.group.origin, str(member), now - began_s)
+        if link.mux is not None:
+            # Others may wait for a place that it offers.
+            self._serve()
         return link
 
     async def _open(self, loop: asyncio.AbstractEventLoop, member: Member, request: httpx.Request) -> Link:
@@ -448,6 +488,17 @@ async def _addresses(loop: asyncio.AbstractEventLoop, host: str, port: int) -> l
     except (OSError, UnicodeError) as error:
         raise ExchangeError(Failure.UNREACHABLE, f"{host}: {error}") from error
     return [Address(str(info[4][0]), port) for info in found]
+
+
+async def _told_by(opening: "asyncio.Future[httpx.TransportError | None]", seconds: float) -> None:
+    """Waits for somebody else's connection, and raises why it did not open."""
+    try:
+        async with asyncio.timeout(None if seconds == math.inf else seconds):
+            error = await asyncio.shield(opening)
+    except TimeoutError as late:
+        raise httpx.ConnectTimeout(f"not open after {seconds:g} s") from late
+    if error is not None:
+        raise error
 
 
 async def _closed(followings: list[Following]) -> None:

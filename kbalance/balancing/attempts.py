@@ -4,6 +4,7 @@ import httpx
 
 from kbalance.balancing.group import Group
 from kbalance.balancing.members import Member
+from kbalance.balancing.multiplex import Unanswered
 from kbalance.balancing.pool import Pooled
 from kbalance.errors import ExchangeError
 from kbalance.model.words import Failure
@@ -11,13 +12,15 @@ from kbalance.wire.http1 import IDEMPOTENT
 
 CONNECT_ATTEMPT_S = 1.0
 """For a connection, while there are other endpoints to try: inside a cluster a slower one has lost its SYN or its host."""
+UNPROCESSED_MOST = 10
+"""Times that a server may send one request back untouched; it goes away once, or is full for a moment."""
 _BROKE = (Failure.CLOSED, Failure.RESET)
 
 
 class Attempts:
     """Where a request has been."""
 
-    __slots__ = ("_error", "_group", "_may_repeat", "_retried_stale", "fresh", "made", "tried")
+    __slots__ = ("_at_hand", "_error", "_group", "_may_repeat", "_retried_stale", "_unprocessed", "fresh", "made", "tried")
 
     def __init__(self, group: Group, method: str, *, at_hand: bool) -> None:
         """
@@ -25,6 +28,8 @@ class Attempts:
             at_hand: its body can be sent once more.
         """
         self._group = group
+        self._at_hand = at_hand
+        self._unprocessed = 0
         self._may_repeat = at_hand and method in IDEMPOTENT
         self._retried_stale = False
         self._error: Exception | None = None
@@ -56,15 +61,17 @@ class Attempts:
         """The exchange failed; whether there is another attempt.
 
         A connection that was idle and ends without a byte of an answer was most likely closed by the server before it saw the
-        request; that is nobody's failure, and costs nothing of the budget (RFC 9112, 9.3.1).
+        request; that is nobody's failure, and costs nothing of the budget (RFC 9112, 9.3.1). Neither does a stream with which the
+        server says that it did nothing (RFC 9113, 8.7), whatever its method.
         """
-        unanswered = link.untouched and error.failure in _BROKE
+        unanswered = isinstance(error, Unanswered) if link.mux is not None else link.untouched and error.failure in _BROKE
+        if isinstance(error, Unanswered) and error.unprocessed and self._at_hand and self._unprocessed < UNPROCESSED_MOST:
+            self._unprocessed += 1
+            return True
         if unanswered and link.answered and not self._retried_stale:
             self._retried_stale = self.fresh = True
             if self._may_repeat:
                 return True
-            self._failed(link.member, error, now)
-            return False
         self._failed(link.member, error, now)
         return unanswered and self._may_repeat and self._elsewhere(link.member, error, now)
 

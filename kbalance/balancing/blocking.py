@@ -1,23 +1,25 @@
 """The threaded transport: kbalance's own connections under an `httpx.Client`, for as many threads as one likes."""
 
 import math
-import select
 import socket
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future
 from threading import Event, RLock
 from typing import cast
 
 import httpx
 
+from kbalance.balancing import blocking_streams
 from kbalance.balancing.arrangements import Arrangement
 from kbalance.balancing.attempts import Attempts
+from kbalance.balancing.blocking_link import BlockingLink
 from kbalance.balancing.endpoints import News
 from kbalance.balancing.group import Group, State
 from kbalance.balancing.incoming import opening_to_httpx, streamed_response, to_httpx, whole_response
 from kbalance.balancing.members import Member
 from kbalance.balancing.outgoing import LAST_CHUNK, Outgoing, check_length, chunk, encode
-from kbalance.balancing.pool import Lease, Pooled, Waiter
+from kbalance.balancing.pool import Lease, Waiter
 from kbalance.balancing.setup import FIRST_NEWS_S, NO_TIMEOUTS, Key, Setup, Timeouts, describe, origin_of
 from kbalance.balancing.snapshot import Snapshot, snapshot
 from kbalance.errors import ExchangeError
@@ -25,73 +27,9 @@ from kbalance.model.target import Address
 from kbalance.model.words import Failure
 from kbalance.wire.connection import Tls
 
-_READ = select.POLLIN | select.POLLHUP | select.POLLERR
-
-
-class BlockingLink(Pooled):
-    """A connection that its thread waits for; nobody else touches it meanwhile but to end it."""
-
-    __slots__ = ("error",)
-
-    def __init__(self, member: Member, address: Address, tls: Tls | None) -> None:
-        super().__init__(member, address, tls)
-        self.error: Exception | None = None
-        """Why it was ended by somebody else."""
-
-    @property
-    def lively(self) -> bool:
-        return not self._poll(_READ, 0)
-
-    def end(self, error: Exception) -> None:
-        """Makes whoever waits raise this; from another thread, so the descriptor stays."""
-        self.error = error
-        try:
-            socket.socket.shutdown(self.sock, socket.SHUT_RDWR)
-        except OSError:
-            # It is not connected, or not any more: the wait ends by itself.
-            return
-
-    def open(self, until_s: float) -> None:
-        """Waits until it is open.
-
-        Raises:
-            ExchangeError: as `Connection.advance`.
-        """
-        while not self.is_open:
-            self.wait(select.POLLOUT if self.wants_write else _READ, until_s - time.monotonic(), httpx.ConnectTimeout)
-            self.advance()
-
-    def push(self, seconds: float | None) -> None:
-        """Sends what is unsent, unless an answer comes first."""
-        while self.wants_write and self.head is None:
-            if self.wait(select.POLLOUT | _READ, seconds, httpx.WriteTimeout) & _READ:
-                self.receive()
-            else:
-                self.flush()
-
-    def pull(self, seconds: float | None) -> None:
-        """Reads once."""
-        self.wait(_READ, seconds, httpx.ReadTimeout)
-        self.receive()
-
-    def wait(self, mask: int, seconds: float | None, late: type[httpx.TimeoutException]) -> int:
-        """Until the socket is ready; for what."""
-        ready = self._poll(mask, None if seconds is None or seconds == math.inf else max(0.0, seconds))
-        if self.error is not None:
-            raise self.error
-        if not ready:
-            raise late("the server was silent for too long" if late is not httpx.ConnectTimeout else "not open in time")
-        return ready
-
-    def _poll(self, mask: int, seconds: float | None) -> int:
-        poll = select.poll()
-        poll.register(self.sock, mask)
-        found = poll.poll(None if seconds is None else math.ceil(seconds * 1000))
-        return found[0][1] if found else 0
-
 
 class Engine(httpx.BaseTransport):
-    """Sends the requests of an `httpx.Client` over `kbalance.wire.connection.Connection`, HTTP/1.1 only.
+    """Sends the requests of an `httpx.Client` over `kbalance.wire.connection.Connection`, by HTTP/1.1 or HTTP/2.
 
     Timeouts are httpx's: ``connect`` covers TCP and TLS of all attempts together (the resolver knows no time-out), ``read`` and
     ``write`` each wait for the network, ``pool`` the wait for a connection to come free. Proxies are not spoken to.
@@ -217,6 +155,8 @@ class Engine(httpx.BaseTransport):
     # One exchange
 
     def _exchange(self, link: BlockingLink, request: httpx.Request, outgoing: Outgoing, timeouts: Timeouts) -> httpx.Response:
+        if link.mux is not None:
+            return blocking_streams.exchange(self, link, request, outgoing, timeouts)
         began_s = time.monotonic()
         try:
             link.last = outgoing.closes
@@ -232,14 +172,23 @@ class Engine(httpx.BaseTransport):
         body = None if link.awaiting else link.take_body()
         with self._lock:
             now = time.monotonic()
-            link.member.group.succeeded(link.member, head.status, now)
-            if self._setup.watched:
-                self._setup.hooks.answered(link.member.group.origin, str(link.member), head.status, now - began_s)
+            self._answered(link, head.status, began_s, now)
             if body is not None:
                 self._release(link, now)
         if body is None:
             return streamed_response(head, _Body(self, link, timeouts.get("read")))
         return whole_response(head, body)
+
+    def answered(self, link: BlockingLink, status: int, began_s: float) -> None:
+        """The head of a response came."""
+        with self._lock:
+            self._answered(link, status, began_s, time.monotonic())
+
+    def _answered(self, link: BlockingLink, status: int, began_s: float, now: float) -> None:
+        group = link.member.group
+        group.succeeded(link.member, status, now)
+        if self._setup.watched:
+            self._setup.hooks.answered(group.origin, str(link.member), status, now - began_s)
 
     def _upload(self, link: BlockingLink, outgoing: Outgoing, seconds: float | None) -> None:
         """Sends a body as it is made; stops when the server answers before it has all of it."""
@@ -329,23 +278,70 @@ class Engine(httpx.BaseTransport):
 
     def _opened(self, member: Member, request: httpx.Request, seconds: float) -> BlockingLink:
         """A new connection in the place that was taken for it, which is given back if that fails."""
+        if not self._setup.may_share(member.group):
+            return self._opened_alone(member, request, seconds)
+        until_s = time.monotonic() + seconds
+        opening: Future[httpx.TransportError | None] = Future()
+        while (theirs := self._set_opening(member, opening)) is not None:
+            try:
+                _told_by(theirs, until_s - time.monotonic())
+            except BaseException:
+                self._not_opened(member)
+                raise
+            with self._lock:
+                shared = self._pool.share(member, time.monotonic())
+                if shared is not None:
+                    self._pool.joined()
+                    return cast(BlockingLink, shared)
+        failure: httpx.TransportError | None = None
+        try:
+            return self._opened_alone(member, request, until_s - time.monotonic())
+        except httpx.TransportError as error:
+            failure = error
+            raise
+        finally:
+            # Whoever waits for it has met the same, unless this request was merely given up.
+            with self._lock:
+                member.opening = None
+            opening.set_result(failure)
+
+    def _set_opening(
+        self, member: Member, mine: "Future[httpx.TransportError | None]"
+    ) -> "Future[httpx.TransportError | None] | None":
+        """Somebody else's attempt at a connection that many may share; ``None``: from now on it is this one."""
+        with self._lock:
+            theirs: Future[httpx.TransportError | None] | None = member.opening
+            if theirs is None:
+                member.opening = mine
+            return theirs
+
+    def _opened_alone(self, member: Member, request: httpx.Request, seconds: float) -> BlockingLink:
         began_s = time.monotonic()
         try:
             link = self._open(member, request, began_s + seconds)
         except BaseException as error:
-            with self._lock:
-                self._pool.not_opened(member)
-                self._pool.serve(time.monotonic())
+            self._not_opened(member)
             if isinstance(error, ExchangeError):
                 raise opening_to_httpx(error) from error
             raise
         with self._lock:
             now = time.monotonic()
+            if self._setup.speaks_http2(link):
+                with link.turn:
+                    link.multiplex()
             self._pool.opened(link, now)
             self._dialling.discard(link)
             self._next_expiry_s = min(self._next_expiry_s, link.ends_s)
             self._setup.hooks.opened(member.group.origin, str(member), now - began_s)
+            if link.mux is not None:
+                # Others may wait for a place that it offers.
+                self._pool.serve(now)
         return link
+
+    def _not_opened(self, member: Member) -> None:
+        with self._lock:
+            self._pool.not_opened(member)
+            self._pool.serve(time.monotonic())
 
     def _open(self, member: Member, request: httpx.Request, until_s: float) -> BlockingLink:
         """Dials the member; one that is a name at its addresses, in the resolver's order."""
@@ -428,6 +424,16 @@ class _Body(httpx.SyncByteStream):
         else:
             link.take_body()
             self._engine.release(link)
+
+
+def _told_by(opening: "Future[httpx.TransportError | None]", seconds: float) -> None:
+    """Waits for somebody else's connection, and raises why it did not open."""
+    try:
+        error = opening.result(None if seconds == math.inf else max(0.0, seconds))
+    except TimeoutError as late:
+        raise httpx.ConnectTimeout(f"not open after {seconds:g} s") from late
+    if error is not None:
+        raise error
 
 
 def _addresses(host: str, port: int) -> list[Address]:

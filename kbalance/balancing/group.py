@@ -43,6 +43,10 @@ class Group:
         self.state = State.WAITING
         self.reason = ""
         """Why it is stale, a fallback or elsewhere."""
+        self.multiplexed = False
+        """Whether some connection carries many requests at once."""
+        self.alone = False
+        """Whether some connection carries one at a time."""
         self.told_s = -math.inf
         """When the source confirmed last what it told."""
         self.members: tuple[Member, ...] = ()
@@ -148,7 +152,7 @@ class Group:
         self.leaving = []
         for member in self.members:
             member.busy = member.open = 0
-            member.idle, member.held = [], []
+            member.idle, member.held, member.shared, member.opening = [], [], [], None
         self._arrange()
 
     def gone(self, member: Member) -> None:

@@ -1,6 +1,7 @@
 """A response from one of our connections as an `httpx.Response`, and our failures as httpx's."""
 
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 import httpx
 
@@ -96,3 +97,19 @@ def streamed_response(head: Head, stream: httpx.AsyncByteStream | httpx.SyncByte
     """A response whose body is still coming."""
     known = _known.get(head.raw) or _know(head)
     return httpx.Response(head.status, headers=known.headers, stream=stream, extensions=known.extensions)
+
+
+def http2_response(status: int, fields: Iterable[tuple[bytes, bytes]], body: bytes | None, stream: Any = None) -> httpx.Response:
+    """A response that came by HTTP/2.
+
+    Args:
+        body: ``None``: it is still coming, by `stream`.
+    """
+    headers = httpx.Headers(list(fields))
+    extensions = {"http_version": b"HTTP/2"}
+    if body is None:
+        return httpx.Response(status, headers=headers, stream=stream, extensions=extensions)
+    response = WholeResponse(status, headers=headers, stream=httpx.ByteStream(body), extensions=extensions)
+    if "content-encoding" not in headers:
+        response._whole = body
+    return response

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import httpx
 
 from kbalance.balancing.members import Member
+from kbalance.balancing.multiplex import Multiplex
 from kbalance.balancing.pool import Pooled
 from kbalance.errors import ExchangeError
 from kbalance.model.target import Address
@@ -81,12 +82,14 @@ class Link(Pooled):
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
 
-    def fail(self, error: Exception) -> None:
+    def fail(self, error: ExchangeError | httpx.TransportError) -> None:
         """Ends its usefulness; whoever waits is told, and whoever holds it closes it."""
         self.error = error
         self.reusable = False
         self._unwatch()
         self._wake()
+        if self.mux is not None:
+            self.mux.fail(error)
         if self.idle:
             self.lost(self)
 
@@ -151,8 +154,43 @@ class Link(Pooled):
         if not self.wants_write:
             self.loop.remove_writer(self.fileno())
             self._wake()
+            self.push()
+
+    # Many exchanges
+
+    def multiplex(self) -> None:
+        """From now on it carries streams."""
+        self.mux = Multiplex()
+        self.push()
+
+    def push(self) -> None:
+        """Sends what the streams have to send, once what went before is on its way."""
+        if self.mux is None or self.wants_write or self.error is not None:
+            return
+        data = self.mux.protocol.data_to_send()
+        if data:
+            self.more(data)
+
+    def _frames(self, mux: Multiplex) -> None:
+        try:
+            data = self._read()
+        except ExchangeError as error:
+            return self.fail(error)
+        if data is None:
+            return
+        lost = mux.feed(data)
+        self.answered = mux.answered
+        self.push()
+        if lost is not None:
+            self.fail(lost)
+        elif mux.protocol.closing:
+            self.reusable = False
+            if self.idle:
+                self.lost(self)
 
     def _readable(self) -> None:
+        if self.mux is not None:
+            return self._frames(self.mux)
         try:
             self.receive()
         except ExchangeError as error:

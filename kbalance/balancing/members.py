@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kbalance.balancing.endpoints import Endpoint
 from kbalance.balancing.policy import Policy, make_endpoint_policy
@@ -31,6 +31,8 @@ class Member:
         "most",
         "near",
         "open",
+        "opening",
+        "shared",
         "since_s",
     )
 
@@ -52,6 +54,10 @@ class Member:
         """Connections, idle ones included."""
         self.idle: list[Pooled] = []
         """Connections that nobody uses, the one used last at the end."""
+        self.shared: list[Pooled] = []
+        """Connections that carry many requests at once and may take more."""
+        self.opening: Any = None
+        """A future, while somebody opens a connection that others may share."""
         self.answered = 0
         """Responses, whatever their status."""
         self.failed = 0

@@ -32,6 +32,8 @@ class Outgoing(NamedTuple):
     length: int
     """Of a streamed body, in bytes, unless it is chunked."""
     chunked: bool
+    body: bytes
+    """The one at hand, without what HTTP/1.1 puts around it."""
     closes: bool
     """Whether the request asks the server to close the connection."""
 
@@ -59,8 +61,9 @@ def encode(request: httpx.Request) -> Outgoing:
         _known[head] = shape
     stream = request.stream
     if isinstance(stream, httpx.ByteStream):
-        return Outgoing(shape.sent + _whole(b"".join(stream), shape), None, shape.length, shape.chunked, shape.closes)
-    return Outgoing(shape.sent, stream, shape.length, shape.chunked, shape.closes)
+        body = b"".join(stream)
+        return Outgoing(shape.sent + _whole(body, shape), None, shape.length, shape.chunked, body, shape.closes)
+    return Outgoing(shape.sent, stream, shape.length, shape.chunked, b"", shape.closes)
 
 
 def chunk(data: bytes) -> bytes:

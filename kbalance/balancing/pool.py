@@ -19,6 +19,8 @@ from kbalance.wire.connection import Connection, Tls
 if TYPE_CHECKING:
     import httpx
 
+    from kbalance.balancing.multiplex import Multiplex
+
 NO_LIMIT = 1 << 62
 """Bodies are streamed, so their size is the reader's business."""
 
@@ -26,7 +28,7 @@ NO_LIMIT = 1 << 62
 class Pooled(Connection):
     """A connection that belongs to a pool."""
 
-    __slots__ = ("deadline", "ends_s", "idle", "last", "left", "member", "parts")
+    __slots__ = ("deadline", "ends_s", "idle", "last", "left", "member", "mux", "parts", "streams")
 
     def __init__(self, member: Member, address: Address, tls: Tls | None) -> None:
         super().__init__(address, tls, max_body=NO_LIMIT)
@@ -40,6 +42,10 @@ class Pooled(Connection):
         """When it is too old."""
         self.left = -1
         """Requests until its life is over; negative: no limit."""
+        self.mux: Multiplex | None = None
+        """What carries its streams; ``None``: HTTP/1.1, one request at a time."""
+        self.streams = 0
+        """Requests that use it."""
         self.parts: deque[bytes] = deque()
         """Of the body, not taken yet."""
 
@@ -47,6 +53,11 @@ class Pooled(Connection):
     def lively(self) -> bool:
         """Whether the server has not ended it while it was idle, as far as this side can know."""
         return True
+
+    @property
+    def spare(self) -> int:
+        """Requests more that it may carry at once."""
+        return (1 if self.mux is None else self.mux.most) - self.streams
 
     def absorb(self, data: bytes) -> bool:
         """Keeps all parts of the body."""
@@ -130,12 +141,14 @@ class Pool:
         Returns:
             ``None`` when all members are full, or there is no room for another connection.
         """
-        if self.taken >= self._most and not self.idle:
+        if self.taken >= self._most and not self.idle and not group.multiplexed:
             # Asked first, so that nobody's turn is used up in vain.
             return None
         member = group.take(now, tried)
         if member is None:
             return None
+        if not fresh and member.shared and (link := self.share(member, now)) is not None:
+            return member, link
         if member.idle:
             if fresh:
                 self.close_idle(member)
@@ -147,14 +160,30 @@ class Pool:
         give_back(member)
         return None
 
+    def share(self, member: Member, now: float) -> Pooled | None:
+        """A connection there that carries many requests at once, and one more from now on."""
+        for link in list(member.shared):
+            if link.spare > 0 and link.reusable and now < link.ends_s and link.left and link.lively:
+                if link.idle:
+                    link.idle = False
+                    member.idle.remove(link)
+                    self.idle -= 1
+                return self._used(link)
+        return None
+
+    def _used(self, link: Pooled) -> Pooled:
+        link.streams += 1
+        link.left -= 1
+        return link
+
     def _take(self, member: Member, now: float) -> Pooled | None:
         """The idle connection that was used last, if it has some life left."""
         while member.idle:
             link = member.idle.pop()
             link.idle = False
             self.idle -= 1
-            if now < link.ends_s and link.lively:
-                return link
+            if now < link.ends_s and link.lively and link.spare:
+                return self._used(link)
             self._drop(link)
         return None
 
@@ -172,6 +201,16 @@ class Pool:
         link.member.open += 1
         link.ends_s = now + self._lifetime.drawn_age_s(self._random)
         link.left = self._lifetime.drawn_requests(self._random)
+        self._used(link)
+        if link.mux is None:
+            link.member.group.alone = True
+        else:
+            link.member.shared.append(link)
+            link.member.group.multiplexed = True
+
+    def joined(self) -> None:
+        """A place is not needed: somebody else opened a connection for many."""
+        self.taken -= 1
 
     def not_opened(self, member: Member) -> None:
         """It came to nothing: place and member are free again."""
@@ -180,22 +219,21 @@ class Pool:
         self._leave(member)
 
     def release(self, link: Pooled, now: float) -> bool:
-        """Its exchange is over: it is kept, if it can be used again; whether it was."""
+        """An exchange is over: its connection is kept, if it can be used again; whether it is idle now."""
         member = link.member
-        link.left -= 1
-        keep = (
-            link.reusable
-            and not link.last
-            and not member.leaving
-            and link.left
-            and now < link.ends_s
-            and self.idle < self._most_idle
-            and link in self.links
-        )
-        if not keep:
-            self.discard(link)
+        if link not in self.links:
+            link.shut()
             return False
         give_back(member)
+        link.streams -= 1
+        keep = link.reusable and not link.last and not member.leaving and link.left and now < link.ends_s
+        if not keep and link in member.shared:
+            member.shared.remove(link)
+        if link.streams:
+            return False
+        if not keep or self.idle >= self._most_idle:
+            self._drop(link)
+            return False
         link.idle = True
         link.deadline = min(link.ends_s, now + self._expiry_s)
         if not member.idle:
@@ -206,12 +244,9 @@ class Pool:
         return True
 
     def discard(self, link: Pooled) -> None:
-        """Closes a connection in use; its request is over."""
-        if link in self.links:
-            give_back(link.member)
-            self._drop(link)
-        else:
-            link.shut()
+        """Closes a connection in use by one request, which is over."""
+        link.reusable = False
+        self.release(link, 0.0)
 
     def discard_idle(self, link: Pooled) -> None:
         """Closes a connection that nobody uses."""
@@ -226,6 +261,8 @@ class Pool:
         self.links.remove(link)
         self.taken -= 1
         member = link.member
+        if link in member.shared:
+            member.shared.remove(link)
         member.open -= 1
         if not member.idle:
             self._stacks.pop(member, None)
@@ -261,7 +298,7 @@ class Pool:
         if link is None:
             return self.not_opened(member)
         link.left += 1
-        self.release(link, link.ends_s - 1 if link.ends_s < math.inf else 0.0)
+        self.release(link, 0.0)
 
     def serve(self, now: float) -> None:
         """Gives what is free to those that wait, in their order, but for those whose members are all full; those that have

@@ -12,7 +12,7 @@ from kbalance.balancing.arrangements import Arrangement
 from kbalance.balancing.endpoints import Origin
 from kbalance.balancing.group import Group, State
 from kbalance.balancing.hooks import Guarded, Hooks
-from kbalance.balancing.pool import Pool
+from kbalance.balancing.pool import Pool, Pooled
 from kbalance.balancing.settings import Lifetime
 from kbalance.wire.connection import Tls
 from kbalance.wire.tls import make_tls
@@ -36,6 +36,8 @@ class Setup:
     lifetime: Lifetime
     keep_open: int
     hooks: Hooks
+    http1: bool = True
+    http2: bool = False
     ordinary: httpx.AsyncBaseTransport | httpx.BaseTransport | None = None
     """For what is not balanced; ``None``: httpx's own."""
     watched: bool = field(init=False)
@@ -44,6 +46,8 @@ class Setup:
     _context: ssl.SSLContext | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
+        if not self.http1 and not self.http2:
+            raise ValueError("neither HTTP/1.1 nor HTTP/2 may be spoken")
         self.watched = type(self.hooks) is not Hooks
         if self.watched:
             self.hooks = Guarded(self.hooks)
@@ -58,7 +62,7 @@ class Setup:
         """How a connection is encrypted; the certificate has to be for this name, wherever the connection leads."""
         if self._context is None:
             self._context = self._made()
-            self._context.set_alpn_protocols(["http/1.1"])
+            self._context.set_alpn_protocols([*["h2"] * self.http2, *["http/1.1"] * self.http1])
         return Tls(self._context, name)
 
     def _made(self) -> ssl.SSLContext:
@@ -66,9 +70,19 @@ class Setup:
             return self.verify
         return make_tls("", insecure=not self.verify).context
 
+    def may_share(self, group: Group) -> bool:
+        """Whether a connection may turn out to carry many requests at once."""
+        return self.http2 and not group.alone and (group.origin.scheme == "https" or not self.http1)
+
+    def speaks_http2(self, link: Pooled) -> bool:
+        """Whether an open connection does, by what its handshake agreed on or because nothing else is spoken."""
+        if not self.http2:
+            return False
+        return not self.http1 or (isinstance(link.sock, ssl.SSLSocket) and link.sock.selected_alpn_protocol() == "h2")
+
     def stock(self) -> dict[str, Any]:
         """Arguments of httpx's own transport."""
-        return {"verify": self.verify, "limits": self.limits, "trust_env": False}
+        return {"verify": self.verify, "limits": self.limits, "trust_env": False, "http1": self.http1, "http2": self.http2}
 
 
 def origin_of(key: Key) -> Origin:

@@ -32,6 +32,8 @@ def _setup(
     hooks: Hooks | None,
     keep_open: int = 0,
     ordinary: httpx.AsyncBaseTransport | httpx.BaseTransport | None = None,
+    http1: bool = True,
+    http2: bool = False,
 ) -> Setup:
     return Setup(
         verify=verify,
@@ -40,6 +42,8 @@ def _setup(
         keep_open=keep_open,
         hooks=hooks or Hooks(),
         ordinary=ordinary,
+        http1=http1,
+        http2=http2,
     )
 
 
@@ -47,22 +51,35 @@ class AsyncPoolTransport(AsyncEngine):
     """The client that measures: an ordinary pool, whose idle connection that was used last is used next."""
 
     def __init__(
-        self, *, verify: ssl.SSLContext | bool = True, limits: httpx.Limits = LIMITS, hooks: Hooks | None = None
+        self,
+        *,
+        verify: ssl.SSLContext | bool = True,
+        limits: httpx.Limits = LIMITS,
+        hooks: Hooks | None = None,
+        http1: bool = True,
+        http2: bool = False,
     ) -> None:
         """
         Args:
             verify: for https; ``True`` verifies with the system's authorities. A context's ALPN is set.
+            http1, http2: what may be spoken; with both ALPN decides, and http:// is HTTP/1.1.
         """
-        super().__init__(_by_name(None), _setup(verify, limits, None, hooks))
+        super().__init__(_by_name(None), _setup(verify, limits, None, hooks, http1=http1, http2=http2))
 
 
 class PoolTransport(Engine):
     """`AsyncPoolTransport` for `httpx.Client`."""
 
     def __init__(
-        self, *, verify: ssl.SSLContext | bool = True, limits: httpx.Limits = LIMITS, hooks: Hooks | None = None
+        self,
+        *,
+        verify: ssl.SSLContext | bool = True,
+        limits: httpx.Limits = LIMITS,
+        hooks: Hooks | None = None,
+        http1: bool = True,
+        http2: bool = False,
     ) -> None:
-        super().__init__(_by_name(None), _setup(verify, limits, None, hooks))
+        super().__init__(_by_name(None), _setup(verify, limits, None, hooks, http1=http1, http2=http2))
 
 
 class AsyncRecyclingTransport(AsyncEngine):
@@ -77,13 +94,15 @@ class AsyncRecyclingTransport(AsyncEngine):
         verify: ssl.SSLContext | bool = True,
         limits: httpx.Limits = LIMITS,
         hooks: Hooks | None = None,
+        http1: bool = True,
+        http2: bool = False,
     ) -> None:
         """
         Args:
             age_s, requests, jitter: as in `Lifetime`; a request under way is always finished first.
         """
         lifetime = Lifetime(age_s=age_s, requests=requests, jitter=jitter)
-        super().__init__(_by_name(None), _setup(verify, limits, lifetime, hooks))
+        super().__init__(_by_name(None), _setup(verify, limits, lifetime, hooks, http1=http1, http2=http2))
 
 
 class RecyclingTransport(Engine):
@@ -98,9 +117,11 @@ class RecyclingTransport(Engine):
         verify: ssl.SSLContext | bool = True,
         limits: httpx.Limits = LIMITS,
         hooks: Hooks | None = None,
+        http1: bool = True,
+        http2: bool = False,
     ) -> None:
         lifetime = Lifetime(age_s=age_s, requests=requests, jitter=jitter)
-        super().__init__(_by_name(None), _setup(verify, limits, lifetime, hooks))
+        super().__init__(_by_name(None), _setup(verify, limits, lifetime, hooks, http1=http1, http2=http2))
 
 
 class AsyncRoundRobinPoolTransport(AsyncEngine):
@@ -185,6 +206,8 @@ class AsyncBalancingTransport(AsyncEngine):
         limits: httpx.Limits = NO_LIMITS,
         ordinary: httpx.AsyncBaseTransport | None = None,
         hooks: Hooks | None = None,
+        http1: bool = True,
+        http2: bool = False,
     ) -> None:
         """
         Args:
@@ -198,9 +221,10 @@ class AsyncBalancingTransport(AsyncEngine):
             limits: over all endpoints together.
             ordinary: for hosts that the source does not know; ``None``: httpx's own. Closed with this one.
             hooks: told of what happens.
+            http1, http2: what may be spoken; with both ALPN decides, and http:// is HTTP/1.1. HTTP/2 alone needs no ALPN.
         """
         arrangement = _balanced(source, policy, per_endpoint, zone, slow_start_s, ejection, retries)
-        super().__init__(arrangement, _setup(verify, limits, lifetime, hooks, keep_open, ordinary))
+        super().__init__(arrangement, _setup(verify, limits, lifetime, hooks, keep_open, ordinary, http1, http2))
 
 
 class BalancingTransport(Engine):
@@ -222,6 +246,8 @@ class BalancingTransport(Engine):
         limits: httpx.Limits = NO_LIMITS,
         ordinary: httpx.BaseTransport | None = None,
         hooks: Hooks | None = None,
+        http1: bool = True,
+        http2: bool = False,
     ) -> None:
         arrangement = _balanced(source, policy, per_endpoint, zone, slow_start_s, ejection, retries)
-        super().__init__(arrangement, _setup(verify, limits, lifetime, hooks, keep_open, ordinary))
+        super().__init__(arrangement, _setup(verify, limits, lifetime, hooks, keep_open, ordinary, http1, http2))

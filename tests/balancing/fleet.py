@@ -79,6 +79,9 @@ class Caller(Protocol):
     """A client with many requests at once, whichever way it waits."""
 
     def begin(self, method: str = "GET", url: str = URL, **options: Any) -> "Future[httpx.Response]": ...
+    def peek(self, url: str) -> "Future[bytes]":
+        """The first part of a body whose rest nobody wants."""
+
     def snapshot(self) -> Snapshot: ...
     def line(self) -> str: ...
     def close(self) -> None: ...
@@ -105,6 +108,13 @@ class AsyncCaller:
 
         return self._run(in_its_turn())
 
+    def peek(self, url: str) -> "Future[bytes]":
+        async def first() -> bytes:
+            async with self._client.stream("GET", url) as response:
+                return await anext(response.aiter_raw())
+
+        return self._run(first())
+
     def snapshot(self) -> Snapshot:
         async def taken() -> Snapshot:
             return self.transport.snapshot()
@@ -115,9 +125,11 @@ class AsyncCaller:
         return repr(self.transport)
 
     def tasks(self) -> int:
-        """That are still there."""
+        """That are still there, after a few turns of the loop for those that have just been told to end."""
 
         async def count() -> int:
+            for _ in range(10):
+                await asyncio.sleep(0)
             return len(asyncio.all_tasks()) - 1
 
         return self._run(count()).result(PATIENCE_S)
@@ -126,6 +138,8 @@ class AsyncCaller:
         if not self._client.is_closed:
             self._run(self._client.aclose()).result(PATIENCE_S)
             assert self.tasks() == 0
+            # Of the resolver's threads, which are the loop's.
+            self._run(self._loop.shutdown_default_executor()).result(PATIENCE_S)
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join(PATIENCE_S)
             self._loop.close()
@@ -141,6 +155,13 @@ class ThreadCaller:
 
     def begin(self, method: str = "GET", url: str = URL, **options: Any) -> "Future[httpx.Response]":
         return self._threads.submit(self._client.request, method, url, **options)
+
+    def peek(self, url: str) -> "Future[bytes]":
+        def first() -> bytes:
+            with self._client.stream("GET", url) as response:
+                return next(response.iter_raw())
+
+        return self._threads.submit(first)
 
     def snapshot(self) -> Snapshot:
         return self.transport.snapshot()
