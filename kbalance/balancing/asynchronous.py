@@ -14,7 +14,6 @@ from typing import cast
 
 import httpx
 
-from kbalance.balancing import streams
 from kbalance.balancing.arrangements import Arrangement
 from kbalance.balancing.attempts import Attempts
 from kbalance.balancing.endpoints import Following, News
@@ -185,6 +184,8 @@ class AsyncEngine(httpx.AsyncBaseTransport):
 
     async def _exchange(self, link: Link, request: httpx.Request, outgoing: Outgoing, timeouts: Timeouts) -> httpx.Response:
         if link.mux is not None:
+            from kbalance.balancing import streams
+
             return await streams.exchange(self, link, request, outgoing, timeouts)
         began_s = link.loop.time()
         try:

@@ -3,8 +3,8 @@
 import httpx
 
 from kbalance.balancing.group import Group
+from kbalance.balancing.incoming import to_httpx
 from kbalance.balancing.members import Member
-from kbalance.balancing.multiplex import Unanswered
 from kbalance.balancing.pool import Pooled
 from kbalance.errors import ExchangeError
 from kbalance.model.words import Failure
@@ -15,6 +15,18 @@ CONNECT_ATTEMPT_S = 1.0
 UNPROCESSED_MOST = 10
 """Times that a server may send one request back untouched; it goes away once, or is full for a moment."""
 _BROKE = (Failure.CLOSED, Failure.RESET)
+
+
+class Unanswered(ExchangeError):
+    """A stream broke before the head of its response.
+
+    Args:
+        unprocessed: the server says that it has done nothing with the request.
+    """
+
+    def __init__(self, failure: Failure, detail: str, *, unprocessed: bool) -> None:
+        super().__init__(failure, detail)
+        self.unprocessed = unprocessed
 
 
 class Attempts:
@@ -47,9 +59,9 @@ class Attempts:
 
     def hopeless(self) -> Exception:
         """Why nobody is left to try."""
-        if self._error is not None:
-            return self._error
-        return httpx.ConnectError(f"{self._group.origin} has no endpoint that is ready")
+        if isinstance(self._error, ExchangeError):
+            return to_httpx(self._error)
+        return self._error or httpx.ConnectError(f"{self._group.origin} has no endpoint that is ready")
 
     def not_opened(self, member: Member, error: Exception, now: float) -> bool:
         """No connection opened, so nothing was sent; whether another member is to be tried."""

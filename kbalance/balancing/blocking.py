@@ -10,7 +10,6 @@ from typing import cast
 
 import httpx
 
-from kbalance.balancing import blocking_streams
 from kbalance.balancing.arrangements import Arrangement
 from kbalance.balancing.attempts import Attempts
 from kbalance.balancing.blocking_link import BlockingLink
@@ -156,6 +155,8 @@ class Engine(httpx.BaseTransport):
 
     def _exchange(self, link: BlockingLink, request: httpx.Request, outgoing: Outgoing, timeouts: Timeouts) -> httpx.Response:
         if link.mux is not None:
+            from kbalance.balancing import blocking_streams
+
             return blocking_streams.exchange(self, link, request, outgoing, timeouts)
         began_s = time.monotonic()
         try:

@@ -9,7 +9,6 @@ from threading import Condition
 import httpx
 
 from kbalance.balancing.members import Member
-from kbalance.balancing.multiplex import Multiplex
 from kbalance.balancing.pool import Pooled
 from kbalance.errors import ExchangeError
 from kbalance.model.target import Address
@@ -95,6 +94,8 @@ class BlockingLink(Pooled):
 
     def multiplex(self) -> None:
         """From now on it carries streams."""
+        from kbalance.balancing.multiplex import Multiplex
+
         self.mux = Multiplex()
         self.push_streams()
 

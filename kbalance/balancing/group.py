@@ -203,8 +203,9 @@ class Group:
         return zone.most_busy is not None and sum(m.busy for m in near.members) >= zone.most_busy * len(near.members)
 
     def _another(self, tried: Collection[Member]) -> Member | None:
-        """Any other than these, the near ones first and the least busy of them."""
+        """Any other than these, the near ones first and the least busy of them; an ejected one rather than nobody."""
         free = [m for m in self._available if m not in tried and not m.full]
+        free = free or [m for m in self.members if m not in tried and not m.full]
         if not free:
             return None
         prefer = self._near is not None and any(m.near for m in free)
@@ -214,8 +215,8 @@ class Group:
         return member
 
     def has_other(self, tried: Collection[Member]) -> bool:
-        """Whether there is a member that was not tried, full or not."""
-        return any(m not in tried for m in self._available)
+        """Whether there is a member that was not tried, full or ejected as it may be."""
+        return any(m not in tried for m in self.members)
 
     # Who failed
 

@@ -2,15 +2,18 @@
 
 import asyncio
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import httpx
 
 from kbalance.balancing.members import Member
-from kbalance.balancing.multiplex import Multiplex
 from kbalance.balancing.pool import Pooled
 from kbalance.errors import ExchangeError
 from kbalance.model.target import Address
 from kbalance.wire.connection import Tls
+
+if TYPE_CHECKING:
+    from kbalance.balancing.multiplex import Multiplex
 
 HIGH_WATER = 256 * 1024
 """Bytes of a body that may wait for their reader before the socket is left alone."""
@@ -160,6 +163,8 @@ class Link(Pooled):
 
     def multiplex(self) -> None:
         """From now on it carries streams."""
+        from kbalance.balancing.multiplex import Multiplex
+
         self.mux = Multiplex()
         self.push()
 
@@ -171,7 +176,7 @@ class Link(Pooled):
         if data:
             self.more(data)
 
-    def _frames(self, mux: Multiplex) -> None:
+    def _frames(self, mux: "Multiplex") -> None:
         try:
             data = self._read()
         except ExchangeError as error:

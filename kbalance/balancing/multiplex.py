@@ -5,26 +5,14 @@ from collections.abc import Callable, Iterator
 
 import httpx
 
+from kbalance.balancing.attempts import Unanswered
 from kbalance.errors import ExchangeError
-from kbalance.model.words import Failure
 from kbalance.wire.http2 import Http2Connection
 from kbalance.wire.http2_events import Broken, Data, End, Head, Lost, WindowOpened
 from kbalance.wire.http2_fields import Fields, fields_of
 
 EAGER_MOST = 64 << 20
 """Bytes of an answer that are kept while its request is still being sent."""
-
-
-class Unanswered(ExchangeError):
-    """A stream broke before the head of its response.
-
-    Args:
-        unprocessed: the server says that it has done nothing with the request.
-    """
-
-    def __init__(self, failure: Failure, detail: str, *, unprocessed: bool) -> None:
-        super().__init__(failure, detail)
-        self.unprocessed = unprocessed
 
 
 class Exchange:

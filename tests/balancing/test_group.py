@@ -311,6 +311,14 @@ def test_another_endpoint_is_one_that_was_not_tried() -> None:
         assert (group.has_other(tried), group.has_other(group.members)) == (True, False)
 
 
+def test_an_ejected_endpoint_is_tried_rather_than_nobody() -> None:
+    group = made(known(2), Behaviour(ejection=Ejection(after=1)))
+    group.failed(named(group, "web-1"), 0.0, "refused")
+    tried = [named(group, "web-2")]
+
+    assert (group.has_other(tried), str(group.take(0.0, tried))) == (True, "web-1")
+
+
 def test_retries_are_a_share_of_the_requests_in_the_long_run() -> None:
     group = made(known(3), Behaviour(retries=Retries(share=0.2, least_per_s=0.0)))
     while group.allows_retry(0.0):
