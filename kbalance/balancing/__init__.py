@@ -20,7 +20,9 @@ if TYPE_CHECKING:
         Trouble,
     )
     from kbalance.balancing.hooks import Hooks
+    from kbalance.balancing.names import DnsEndpoints
     from kbalance.balancing.settings import Ejection, Lifetime, Retries, Zone
+    from kbalance.balancing.slices import EndpointSlices
     from kbalance.balancing.snapshot import EndpointSnapshot, HostSnapshot, Snapshot
     from kbalance.balancing.transports import (
         AsyncBalancingTransport,
@@ -36,7 +38,9 @@ if TYPE_CHECKING:
 _HOMES = {
     "endpoints": "Elsewhere Endpoint Following Known News Origin Source StaticEndpoints Tell Trouble",
     "hooks": "Hooks",
+    "names": "DnsEndpoints",
     "settings": "Ejection Lifetime Retries Zone",
+    "slices": "EndpointSlices",
     "snapshot": "EndpointSnapshot HostSnapshot Snapshot",
     "transports": "AsyncBalancingTransport AsyncPoolTransport AsyncRecyclingTransport AsyncRoundRobinPoolTransport"
     " BalancingTransport PoolTransport RecyclingTransport RoundRobinPoolTransport",
@@ -49,9 +53,11 @@ __all__ = [
     "AsyncRecyclingTransport",
     "AsyncRoundRobinPoolTransport",
     "BalancingTransport",
+    "DnsEndpoints",
     "Ejection",
     "Elsewhere",
     "Endpoint",
+    "EndpointSlices",
     "EndpointSnapshot",
     "Following",
     "Hooks",

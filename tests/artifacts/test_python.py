@@ -15,6 +15,8 @@ import httpx
 import pytest
 
 from kbalance.analysis.artifacts import Setting
+from kbalance.balancing import DnsEndpoints, EndpointSlices, Origin, StaticEndpoints
+from kbalance.balancing.slices import service_in
 from tests.artifacts.clients import NOBODY, REQUESTS, TURNS, WORKERS, balanced, followed, retired
 from tests.artifacts.pods import PATIENCE_S, Pod
 from tests.artifacts.settings import URL, WEB, at
@@ -185,3 +187,59 @@ def test_every_answer_names_the_pod(written: Written, monkeypatch: pytest.Monkey
         answers = [client.get("http://web/"), asyncio.run(ask())]
 
     assert [answer.headers["X-Pod-Name"] for answer in answers] == ["web-1", "web-1"]
+
+
+@pytest.mark.parametrize("kind", ["threads", "asyncio"])
+def test_kbalance_s_own_client_takes_the_endpoints_in_turn(three: Sequence[Pod], written: Written, kind: str) -> None:
+    module = loaded(written("client-side-balancing", "kbalance_client.py", at(three)))
+    addresses = [three[0].ip, NOBODY, three[1].ip, three[2].ip]
+    source = StaticEndpoints({module.HOST: [(address, three[0].port) for address in addresses]})
+
+    def threads() -> list[str]:
+        with module.make_client(source) as client:
+            return [client.get(URL_OF_WEB).text for _ in range(TURNS)]
+
+    async def loop() -> list[str]:
+        async with module.make_async_client(source) as client:
+            return [(await client.get(URL_OF_WEB)).text for _ in range(TURNS)]
+
+    answers = threads() if kind == "threads" else asyncio.run(loop())
+
+    # The address where nobody listens is tried in its turn until it is ejected, and another endpoint takes the request.
+    assert {answers.count(pod.name) for pod in three} <= set(range(TURNS // 3 - 5, TURNS // 3 + 6))
+    assert [pod.connections for pod in three] == [1, 1, 1]
+    assert {host for pod in three for host in pod.hosts} == {"web.shop.svc.cluster.local"}
+
+
+def test_kbalance_s_own_client_asks_the_api_or_dns(written: Written) -> None:
+    of_service = loaded(written("client-side-balancing", "kbalance_client.py", WEB))
+    of_url = loaded(written("client-side-balancing", "kbalance_client.py", URL))
+
+    origin = Origin("http", of_service.HOST, 80)
+    assert (type(of_service.by_api()), type(of_service.by_dns())) == (EndpointSlices, DnsEndpoints)
+    assert service_in(origin.host) == ("web", "shop", True)
+    with of_service.make_client() as client:
+        assert type(client._transport._arrangement.source) is EndpointSlices
+    with of_url.make_client() as client:
+        assert type(client._transport._arrangement.source) is DnsEndpoints
+
+
+def test_kbalance_s_own_recycling_client_opens_new_connections_and_breaks_nothing(pod: Pod, written: Written) -> None:
+    module = loaded(written("shorter-lifetime", "kbalance_recycling.py", at([pod])))
+
+    with module.make_client() as client, ThreadPoolExecutor(WORKERS) as pool:
+        work = [pool.submit(client.get, f"http://{pod.ip}:{pod.port}/slow") for _ in range(WORKERS * REQUESTS)]
+        failed = sum(1 for one in work if one.exception() is not None or one.result().text != pod.name)
+
+    retired(pod, failed)
+
+
+def test_kbalance_s_own_connections_take_turns(pod: Pod, written: Written) -> None:
+    module = loaded(written("round-robin-pool", "kbalance_in_turn.py", replace(at([pod]), connections=4)))
+
+    async def main() -> list[str]:
+        async with module.make_async_client() as client:
+            return [(await client.get(f"http://{pod.ip}:{pod.port}/")).text for _ in range(20)]
+
+    assert asyncio.run(main()) == [pod.name] * 20
+    assert pod.connections == 4

@@ -7,7 +7,21 @@ a kind; `FIXES` is the list that says which text belongs to which recommendation
 from collections.abc import Callable
 from dataclasses import replace
 
-from kbalance.analysis.artifacts import dotnet, envoy, go, grpc, haproxy, istio, java, kubernetes, linkerd, nginx, node, python
+from kbalance.analysis.artifacts import (
+    dotnet,
+    envoy,
+    go,
+    grpc,
+    haproxy,
+    istio,
+    java,
+    kubernetes,
+    library,
+    linkerd,
+    nginx,
+    node,
+    python,
+)
 from kbalance.analysis.artifacts.setting import Setting
 from kbalance.analysis.artifacts.text import wrapped
 from kbalance.model.report import Artifact
@@ -29,6 +43,7 @@ FIXES: dict[str, tuple[Text, ...]] = {
         go.balancing_transport,
         java.balancing_client,
         node.balancing_client,
+        library.balancing_client,
         python.balancing_transport,
         python.balancing_transport_async,
     ),
@@ -45,6 +60,7 @@ FIXES: dict[str, tuple[Text, ...]] = {
         java.apache_lifetime,
         node.retiring_agent,
         node.undici_lifetime,
+        library.recycling_client,
         python.retiring_transport,
         python.retiring_transport_async,
         dotnet.pooled_lifetime,
@@ -59,6 +75,7 @@ FIXES: dict[str, tuple[Text, ...]] = {
         java.clients_in_turn,
         node.agents_in_turn,
         node.undici_in_turn,
+        library.client_in_turn,
         python.clients_in_turn,
     ),
     "affinity-none": (kubernetes.no_affinity, kubernetes.shorter_affinity),
