@@ -10,9 +10,9 @@ from tests.cluster.kube import ROOT, Cluster, sentence
 from tests.cluster.workloads import deployment, service, stand
 
 
-def as_account(cluster: Cluster, namespace: str, folder: Path, **user: Any) -> Cluster:
-    """The cluster as seen by the ServiceAccount ``kbalance``, or by the user that is given."""
-    token = user or {"token": cluster.kubectl("create", "token", "kbalance", "-n", namespace).strip()}
+def as_account(cluster: Cluster, namespace: str, folder: Path, account: str = "kbalance", **user: Any) -> Cluster:
+    """The cluster as seen by a ServiceAccount, or by the user that is given."""
+    token = user or {"token": cluster.kubectl("create", "token", account, "-n", namespace).strip()}
     config = json.loads(cluster.kubectl("config", "view", "--raw", "--flatten", "--minify", "-o", "json"))
     config["users"][0]["user"] = token
     path = folder / "kubeconfig"

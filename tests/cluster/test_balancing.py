@@ -20,6 +20,7 @@ import pytest
 
 from tests.cluster.kube import ROOT, Cluster
 from tests.cluster.stage import Stage, staged
+from tests.cluster.test_access import as_account
 from tests.cluster.workloads import Object, deployment, service
 
 PATIENCE_S = 60.0
@@ -267,6 +268,29 @@ def test_the_cluster_s_dns_is_away(cluster: Cluster, stage: Stage) -> None:
 
     client.figures("CoreDNS stopped")
     assert client.failures(pods) == []
+
+
+def test_the_documented_role_is_enough_and_without_it_the_rule_is_spelled_out(
+    cluster: Cluster, stage: Stage, tmp_path: Path
+) -> None:
+    """A Service with two ports, of which only the Service itself says which is which."""
+    ports = [{"name": "http", "port": 80, "targetPort": "http"}, {"name": "other", "port": 81, "targetPort": 9}]
+    cluster.apply(stage.namespace, service("two", ports=ports))
+    account = as_account(cluster, stage.namespace, tmp_path, "default")
+    url = f"http://two.{stage.namespace}.svc/hostname"
+    with traffic(account, url) as client:
+        client.end()
+    refused = client.of("trouble")[0]["reason"]
+
+    cluster.kubectl("apply", "-n", stage.namespace, "-f", str(ROOT / "docs" / "balancing-rbac.yaml"))
+    with traffic(account, url) as client:
+        client.quiet()
+        client.end()
+
+    assert "may not list endpointslices.discovery.k8s.io" in refused
+    assert 'verbs: ["list"]' in refused
+    assert client.failures(names(stage)) == []
+    assert client.of("trouble") == []
 
 
 ADDRESSES = [f"198.18.2.{number}" for number in range(1, 251)]
