@@ -3,6 +3,7 @@
 KbalanceError
 ├── TargetError      the user's move: a target, option or file that makes no sense      (exit code 2)
 ├── DiscoveryError   the cluster's or the resolver's move: not found, unreachable       (exit code 3)
+│   ├── NoAccess     nothing says where a cluster is
 │   └── ApiError     the API server refused, or did not answer
 ├── TrafficError     nothing could be measured at all                                   (exit code 3)
 └── ExchangeError    one request or connection went wrong; never leaves the room that holds the connection
@@ -21,6 +22,10 @@ class TargetError(KbalanceError):
 
 class DiscoveryError(KbalanceError):
     """What stands behind the target could not be found out."""
+
+
+class NoAccess(DiscoveryError):
+    """There is neither a kubeconfig nor a Pod's service account."""
 
 
 class ApiError(DiscoveryError):

@@ -8,7 +8,7 @@ from threading import Lock, Thread, current_thread
 from typing import Any, NamedTuple
 
 from kbalance.balancing.endpoints import Elsewhere, Endpoint, Known, Origin, Tell, Trouble
-from kbalance.errors import ApiError, DiscoveryError
+from kbalance.errors import ApiError, DiscoveryError, NoAccess
 from kbalance.kube import ports
 from kbalance.kube.client import Access, Client, connect
 from kbalance.kube.convert import usable
@@ -18,6 +18,9 @@ Object = Mapping[str, Any]
 
 TIMEOUT_S = 5.0
 """For a connection to the API server, and for each silence of an answer."""
+NO_ACCESS = (
+    "There is no kubeconfig, and this is not a Pod with a service account; give EndpointSlices(kubeconfig=FILE), or another source."
+)
 DENIED_S = 60.0
 """Before what may not be read is asked for again."""
 
@@ -202,7 +205,7 @@ class Follower:
         if isinstance(error, ApiError) and error.status == 403 and not self._certain:
             self._tell(Elsewhere(reason=str(error)))
             return self._timing.idle_s
-        self._tell(Trouble(reason=str(error)))
+        self._tell(Trouble(reason=NO_ACCESS if isinstance(error, NoAccess) else str(error)))
         return None
 
     def _service_object(self, slices: tuple[Object, ...]) -> Object | None:

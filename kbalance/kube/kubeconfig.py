@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from kbalance.errors import DiscoveryError
+from kbalance.errors import DiscoveryError, NoAccess
 from kbalance.kube.credentials import Credentials, Plugin, impersonation, one_line_token
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def load(access: Access, *, service_account: Path = SERVICE_ACCOUNT) -> Loaded:
         return _from_files(access, files)
     if os.environ.get("KUBERNETES_SERVICE_HOST") and (service_account / "token").is_file():
         return _from_pod(access, service_account)
-    raise DiscoveryError(
+    raise NoAccess(
         f"There is no kubeconfig: neither --kubeconfig nor $KUBECONFIG nor {DEFAULT_FILE}, and this is not a Pod with a service"
         " account; give --kubeconfig FILE, or try `kbalance demo`, which needs no cluster."
     )

@@ -377,6 +377,17 @@ def test_an_api_that_is_away_is_trouble_until_it_is_back(cluster: Cluster, follo
     followed.known(4)
 
 
+def test_outside_of_any_cluster_the_next_step_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("KUBECONFIG", "KUBERNETES_SERVICE_HOST"):
+        monkeypatch.delenv(name, raising=False)
+    followed = Followed(EndpointSlices(), "web.shop")
+    try:
+        assert "give EndpointSlices(kubeconfig=FILE)" in followed.reason(Trouble)
+    finally:
+        followed.following.close()
+
+
 def test_without_kubeconfig_there_is_trouble_until_there_is_one(cluster: Cluster, follow: Any, tmp_path: Path) -> None:
     followed = follow("web", kubeconfig=str(tmp_path / "late"))
     assert "does not exist" in followed.reason(Trouble)
