@@ -292,7 +292,7 @@ class AsyncEngine(httpx.AsyncBaseTransport):
                 await future
         except BaseException as error:
             if waiter.lease is not None:
-                self._pool.put_back(waiter.lease)
+                self._pool.put_back(waiter.lease, loop.time())
                 self._serve()
             elif waiter in self._pool.queue:
                 self._pool.queue.remove(waiter)

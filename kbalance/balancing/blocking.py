@@ -272,8 +272,9 @@ class Engine(httpx.BaseTransport):
     def _give_up(self, waiter: Waiter) -> None:
         with self._lock:
             if waiter.lease is not None:
-                self._pool.put_back(waiter.lease)
-                self._pool.serve(time.monotonic())
+                now = time.monotonic()
+                self._pool.put_back(waiter.lease, now)
+                self._pool.serve(now)
             elif waiter in self._pool.queue:
                 self._pool.queue.remove(waiter)
 

@@ -292,13 +292,13 @@ class Pool:
                     following = min(following, due)
         return following
 
-    def put_back(self, lease: Lease) -> None:
+    def put_back(self, lease: Lease, now: float) -> None:
         """Nobody wants it any more."""
         member, link = lease
         if link is None:
             return self.not_opened(member)
         link.left += 1
-        self.release(link, 0.0)
+        self.release(link, now)
 
     def serve(self, now: float) -> None:
         """Gives what is free to those that wait, in their order, but for those whose members are all full; those that have
