@@ -1,14 +1,17 @@
 """How a transport makes the group of an origin that it meets for the first time."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from random import Random
 from typing import Protocol
 
-from kbalance.balancing.endpoints import Elsewhere, News, Origin, Source
+from kbalance.balancing.endpoints import Elsewhere, News, Origin, Source, Trouble
 from kbalance.balancing.group import Group
 from kbalance.balancing.hooks import Hooks
 from kbalance.balancing.settings import Behaviour, Ejection, Retries
+
+log = logging.getLogger("kbalance.balancing")
 
 _ONE = Behaviour(ejection=Ejection(after=0), retries=Retries(attempts=1))
 """Nobody else could take the request."""
@@ -51,6 +54,11 @@ class Balanced:
         return Group(origin, self.behaviour, random, hooks)
 
     def start(self, group: Group, tell: Callable[[Group, News], None]) -> None:
-        group.following = self.source.follow(group.origin, lambda news: tell(group, news))
+        try:
+            group.following = self.source.follow(group.origin, lambda news: tell(group, news))
+        except Exception as error:
+            log.exception("%s: its source of endpoints failed", group.origin)
+            tell(group, Trouble(reason=f"{type(self.source).__name__} failed ({type(error).__name__}: {error})"))
+            return
         if group.following is None:
             tell(group, Elsewhere(reason="the source of endpoints does not know such hosts"))

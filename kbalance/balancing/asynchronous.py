@@ -4,6 +4,7 @@ No task, no lock and no timer per request: a request is one future, and one time
 """
 
 import asyncio
+import contextlib
 import math
 import socket
 import time
@@ -15,15 +16,27 @@ from typing import cast
 import httpx
 
 from kbalance.balancing.arrangements import Arrangement
-from kbalance.balancing.attempts import Attempts
-from kbalance.balancing.endpoints import Following, News
+from kbalance.balancing.attempts import CONNECT_ATTEMPT_S, Attempts
+from kbalance.balancing.endpoints import News
 from kbalance.balancing.group import Group, State
 from kbalance.balancing.incoming import opening_to_httpx, streamed_response, to_httpx, whole_response
 from kbalance.balancing.link import Link
 from kbalance.balancing.members import Member
 from kbalance.balancing.outgoing import LAST_CHUNK, Outgoing, check_length, chunk, encode
-from kbalance.balancing.pool import Lease, Waiter
-from kbalance.balancing.setup import FIRST_NEWS_S, NO_TIMEOUTS, Key, Setup, Timeouts, describe, origin_of
+from kbalance.balancing.pool import Lease, Pool, Waiter
+from kbalance.balancing.setup import (
+    CLOSED,
+    FIRST_NEWS_S,
+    HOSTS_KEPT,
+    NO_TIMEOUTS,
+    Key,
+    NotBalanced,
+    Setup,
+    Timeouts,
+    describe,
+    end_all,
+    origin_of,
+)
 from kbalance.balancing.snapshot import Snapshot, snapshot
 from kbalance.errors import ExchangeError
 from kbalance.model.target import Address
@@ -83,46 +96,58 @@ class AsyncEngine(httpx.AsyncBaseTransport):
         group = self._groups.get(key) or self._arranged(key)
         timeouts: Timeouts = request.extensions.get("timeout") or NO_TIMEOUTS
         if group.state is State.WAITING:
-            await self._first_news(group, timeouts.get("connect"))
+            timeouts = await self._first_news(group, timeouts)
         if group.state is State.ELSEWHERE:
             return await self._ordinarily(request)
         outgoing = encode(request)
         if outgoing.stream is not None and not isinstance(outgoing.stream, httpx.AsyncByteStream):
             raise RuntimeError("a request with a synchronous body cannot be sent by an asynchronous transport")
         attempts = Attempts(group, request.method, at_hand=outgoing.stream is None)
-        group.earn()
-        while True:
-            link = await self._connected(loop, group, request, timeouts, attempts)
-            try:
-                return await self._exchange(link, request, outgoing, timeouts)
-            except ExchangeError as error:
-                if not attempts.broke(link, error, loop.time()):
-                    raise to_httpx(error) from error
-            except httpx.TimeoutException as error:
-                attempts.late(link.member, error, loop.time())
-                raise
+        try:
+            while True:
+                link = await self._connected(loop, group, request, timeouts, attempts)
+                try:
+                    return await self._exchange(link, request, outgoing, timeouts)
+                except ExchangeError as error:
+                    if not attempts.broke(link, error, loop.time()):
+                        raise to_httpx(error) from error
+        except NotBalanced:
+            return await self._ordinarily(request)
+        finally:
+            attempts.over()
 
     async def aclose(self) -> None:
         """Closes every connection and ends every source; requests under way fail with `httpx.ReadError`."""
         self._closed = True
         for link in (*self._dialling, *self._links):
             if not link.idle:
-                link.fail(httpx.ReadError("the transport was closed"))
-            self._discard(link)
+                link.fail(httpx.ReadError(CLOSED))
+            link.shut()
         self._stop_timer()
-        for waiter in self._pool.queue:
+        queue, self._pool = self._pool.queue, self._setup.pool()
+        for future in [one for waiting in self._expecting.values() for one in waiting]:
+            _wake(future)
+        for waiter in queue:
             waiter.wake()
-        await _closed([group.following for group in self._groups.values() if group.following is not None])
-        self._groups = {}
-        if self._ordinary is not None:
-            await self._ordinary.aclose()
+        try:
+            if any(group.following is not None for group in self._groups.values()):
+                with ThreadPoolExecutor(1) as thread:
+                    # It may wait for a call under way, without holding up the loop; no thread is left.
+                    await asyncio.get_running_loop().run_in_executor(thread, end_all, list(self._groups.values()))
+        finally:
+            if self._ordinary is not None:
+                await self._ordinary.aclose()
 
     def _move_to(self, loop: asyncio.AbstractEventLoop) -> None:
         """Starts anew; connections of another loop cannot be watched by this one."""
         if self._closed:
             raise RuntimeError("the transport was closed")
         for link in (*self._dialling, *self._links):
-            link.close()
+            link.shut()
+        self._stop_timer()
+        if self._setup.ordinary is None:
+            # Its connections are the other loop's, too.
+            self._ordinary = None
         for group in self._groups.values():
             group.reset()
         self._forget()
@@ -133,6 +158,8 @@ class AsyncEngine(httpx.AsyncBaseTransport):
     def _arranged(self, key: Key) -> Group:
         if self._closed:
             raise RuntimeError("the transport was closed")
+        if len(self._groups) >= HOSTS_KEPT:
+            self._groups = {known: one for known, one in self._groups.items() if one.needed}
         group = self._setup.group(self._arrangement, origin_of(key), time.monotonic())
         self._groups[key] = group
         self._arrangement.start(group, self._told)
@@ -163,10 +190,14 @@ class AsyncEngine(httpx.AsyncBaseTransport):
         for member in members:
             self._pool.close_idle(member)
 
-    async def _first_news(self, group: Group, seconds: float | None) -> None:
+    async def _first_news(self, group: Group, timeouts: Timeouts) -> Timeouts:
+        """Waits for the source's first word; the time-outs that are left."""
+        loop = asyncio.get_running_loop()
+        seconds, began_s = timeouts.get("connect"), loop.time()
         patience_s = FIRST_NEWS_S if seconds is None else seconds
-        waiter = asyncio.get_running_loop().create_future()
-        self._expecting.setdefault(group, []).append(waiter)
+        waiter = loop.create_future()
+        waiting = self._expecting.setdefault(group, [])
+        waiting.append(waiter)
         try:
             async with asyncio.timeout(patience_s):
                 await waiter
@@ -174,6 +205,13 @@ class AsyncEngine(httpx.AsyncBaseTransport):
             if group.state is State.WAITING:
                 group.fall_back(f"the source of endpoints said nothing for {patience_s:g} s")
                 self._hear()
+                return timeouts
+        finally:
+            if waiter in waiting:
+                waiting.remove(waiter)
+        if self._closed:
+            raise httpx.ReadError(CLOSED)
+        return timeouts if seconds is None else {**timeouts, "connect": max(0.0, seconds - (loop.time() - began_s))}
 
     async def _ordinarily(self, request: httpx.Request) -> httpx.Response:
         if self._ordinary is None:
@@ -221,6 +259,7 @@ class AsyncEngine(httpx.AsyncBaseTransport):
             # A body made without waiting would otherwise keep the loop from seeing an early answer.
             await asyncio.sleep(0)
             if link.head is not None:
+                link.last = link.last and (outgoing.chunked or left > 0)
                 return
         check_length(outgoing, left, left == 0 or outgoing.chunked)
         link.more(LAST_CHUNK if outgoing.chunked else b"")
@@ -241,7 +280,17 @@ class AsyncEngine(httpx.AsyncBaseTransport):
         link.deadline = math.inf if seconds is None else self._loop.time() + seconds
         if link.deadline < self._next_sweep:
             self._sweep_at(link.deadline)
-        await link.wait()
+        try:
+            await link.wait()
+        except httpx.TimeoutException as error:
+            self.late(link, error)
+            raise
+
+    def late(self, link: Link, error: httpx.TimeoutException) -> None:
+        """The server was silent for too long; the user's time is over, so nothing is tried again."""
+        group = link.member.group
+        group.failed(link.member, link.loop.time(), str(error))
+        self._setup.hooks.failed(group.origin, str(link.member), error)
 
     def answered(self, link: Link, status: int, began_s: float) -> None:
         """The head of a response came."""
@@ -263,10 +312,15 @@ class AsyncEngine(httpx.AsyncBaseTransport):
         until_s: float | None = None
         while True:
             now = loop.time()
-            lease = self._pool.lease(group, now, attempts.tried, attempts.fresh)
-            member, link = lease or await self._turn(loop, group, attempts, timeouts.get("pool"))
-            if link is not None:
-                return cast(Link, link)
+            lease = None if self._closed else self._pool.lease(group, now, attempts)
+            member, held = lease or await self._turn(loop, group, attempts, timeouts.get("pool"))
+            if held is not None:
+                known = cast(Link, held)
+                if known.error is None:
+                    return known
+                # It ended between being given and being used.
+                self._discard(known)
+                continue
             if until_s is None:
                 seconds = timeouts.get("connect")
                 until_s = math.inf if seconds is None else now + seconds
@@ -282,46 +336,54 @@ class AsyncEngine(httpx.AsyncBaseTransport):
 
     async def _turn(self, loop: asyncio.AbstractEventLoop, group: Group, attempts: Attempts, seconds: float | None) -> Lease:
         """Waits until something is free."""
+        pool = self._pool
         future = loop.create_future()
-        waiter = Waiter(group, attempts.tried, attempts.fresh, lambda: _wake(future))
-        if waiter.hopeless:
-            raise attempts.hopeless()
+        waiter = Waiter(group, attempts, lambda: _wake(future))
+        if waiter.hopeless or self._closed:
+            raise self._hopeless(group, attempts)
         self._pool.queue.append(waiter)
+        if group.returns_s < self._next_sweep:
+            self._sweep_at(group.returns_s)
         try:
             async with asyncio.timeout(seconds):
                 await future
         except BaseException as error:
-            if waiter.lease is not None:
-                self._pool.put_back(waiter.lease, loop.time())
+            if waiter in pool.queue:
+                pool.queue.remove(waiter)
+            elif waiter.lease is not None and pool is self._pool:
+                pool.put_back(waiter.lease, loop.time())
                 self._serve()
-            elif waiter in self._pool.queue:
-                self._pool.queue.remove(waiter)
             if isinstance(error, TimeoutError):
                 raise httpx.PoolTimeout("no connection came free in time") from error
             raise
-        if waiter.lease is None:
-            raise httpx.ReadError("the transport was closed") if self._closed else attempts.hopeless()
+        if waiter.lease is None or pool is not self._pool:
+            raise self._hopeless(group, attempts)
         return waiter.lease
+
+    def _hopeless(self, group: Group, attempts: Attempts) -> Exception:
+        """Why there is nothing to wait for."""
+        if self._closed:
+            return httpx.ReadError(CLOSED)
+        return NotBalanced() if group.state is State.ELSEWHERE else attempts.hopeless()
 
     async def _opened(self, loop: asyncio.AbstractEventLoop, member: Member, request: httpx.Request, seconds: float) -> Link:
         """A new connection in the place that was taken for it, which is given back if that fails."""
-        pool = self._pool
-        if not self._setup.may_share(member.group):
-            return await self._opened_alone(loop, member, request, seconds)
-        while member.opening is not None:
+        pool, until_s = self._pool, loop.time() + seconds
+        while member.opening is not None and self._setup.may_share(member.group):
             try:
-                await _told_by(member.opening, seconds)
+                await _told_by(member.opening, until_s - loop.time())
             except BaseException:
-                pool.not_opened(member)
-                self._serve()
+                self._not_opened(pool, member)
                 raise
             if (link := pool.share(member, loop.time())) is not None:
                 pool.joined()
                 self._serve()
                 return cast(Link, link)
+        if not self._setup.may_share(member.group):
+            return await self._opened_alone(loop, member, request, until_s - loop.time())
         opening = member.opening = loop.create_future()
         try:
-            opened = await self._opened_alone(loop, member, request, seconds)
+            opened = await self._opened_alone(loop, member, request, until_s - loop.time())
         except BaseException as error:
             # Whoever waits for it has met the same, unless this request was merely given up.
             opening.set_result(error if isinstance(error, httpx.TransportError) else None)
@@ -341,17 +403,16 @@ class AsyncEngine(httpx.AsyncBaseTransport):
             async with asyncio.timeout(None if seconds == math.inf else seconds):
                 link = await self._open(loop, member, request)
         except BaseException as error:
-            pool.not_opened(member)
-            self._serve()
+            self._not_opened(pool, member)
             if isinstance(error, TimeoutError):
-                raise httpx.ConnectTimeout(f"not open after {seconds:g} s") from error
+                raise httpx.ConnectTimeout("not open in time") from error
             if isinstance(error, ExchangeError):
                 raise opening_to_httpx(error) from error
             raise
         now = loop.time()
         if pool is not self._pool or self._closed:
             link.shut()
-            raise httpx.ReadError("the transport was closed")
+            raise httpx.ReadError(CLOSED)
         if self._setup.speaks_http2(link):
             link.multiplex()
         pool.opened(link, now)
@@ -363,22 +424,28 @@ class AsyncEngine(httpx.AsyncBaseTransport):
             self._serve()
         return link
 
+    def _not_opened(self, pool: Pool, member: Member) -> None:
+        """Gives the place back, unless the pool that it belonged to is gone."""
+        if pool is self._pool:
+            pool.not_opened(member)
+            self._serve()
+
     async def _open(self, loop: asyncio.AbstractEventLoop, member: Member, request: httpx.Request) -> Link:
         """Dials the member; one that is a name at its addresses, in the resolver's order."""
         origin = member.group.origin
         tls = self._setup.tls(request.extensions.get("sni_hostname") or origin.host) if origin.scheme == "https" else None
         if member.endpoint is not None:
             return await self._dial(loop, member, member.endpoint.address, tls)
-        failure = ExchangeError(Failure.UNREACHABLE, f"{origin.host} has no address")
-        for address in await _addresses(loop, origin.host, origin.port):
-            try:
-                return await self._dial(loop, member, address, tls)
-            except ExchangeError as error:
-                failure = error
-        raise failure
+        *first, last = await _addresses(loop, origin.host, origin.port)
+        for address in first:
+            # A silent one must not take the time of the others.
+            with contextlib.suppress(ExchangeError, TimeoutError):
+                async with asyncio.timeout(CONNECT_ATTEMPT_S):
+                    return await self._dial(loop, member, address, tls)
+        return await self._dial(loop, member, last, tls)
 
     async def _dial(self, loop: asyncio.AbstractEventLoop, member: Member, address: Address, tls: Tls | None) -> Link:
-        link = Link(loop, member, address, tls, self._lost)
+        link = Link(loop, member, address, tls, self._lost, self._serve)
         self._dialling.add(link)
         try:
             await link.opened()
@@ -409,7 +476,7 @@ class AsyncEngine(httpx.AsyncBaseTransport):
         self._serve()
 
     def _serve(self) -> None:
-        if self._pool.queue and self._loop is not None:
+        if self._pool.queue and self._loop is not None and not self._closed:
             self._pool.serve(self._loop.time())
 
     # Deadlines
@@ -438,9 +505,10 @@ class AsyncEngine(httpx.AsyncBaseTransport):
                 link.fail(link.late("the server was silent for too long"))
             elif link.waiting:
                 following = min(following, link.deadline)
+        self._serve()
+        following = min(following, self._pool.returns_s())
         if following < self._next_sweep:
             self._sweep_at(following)
-        self._serve()
 
 
 class _Body(httpx.AsyncByteStream):
@@ -497,21 +565,10 @@ async def _told_by(opening: "asyncio.Future[httpx.TransportError | None]", secon
         async with asyncio.timeout(None if seconds == math.inf else seconds):
             error = await asyncio.shield(opening)
     except TimeoutError as late:
-        raise httpx.ConnectTimeout(f"not open after {seconds:g} s") from late
+        raise httpx.ConnectTimeout("not open in time") from late
     if error is not None:
-        raise error
-
-
-async def _closed(followings: list[Following]) -> None:
-    """Ends them, which may wait for a call under way, without holding up the loop; no thread is left."""
-
-    def close() -> None:
-        for one in followings:
-            one.close()
-
-    if followings:
-        with ThreadPoolExecutor(1) as thread:
-            await asyncio.get_running_loop().run_in_executor(thread, close)
+        # One of its own, since httpx notes on it whose request it was.
+        raise type(error)(str(error)) from error
 
 
 def _wake(future: "asyncio.Future[None]") -> None:

@@ -22,17 +22,19 @@ class Unanswered(ExchangeError):
 
     Args:
         unprocessed: the server says that it has done nothing with the request.
+        unsent: nothing of it went out, not even a part of a body that can be made once only.
     """
 
-    def __init__(self, failure: Failure, detail: str, *, unprocessed: bool) -> None:
+    def __init__(self, failure: Failure, detail: str, *, unprocessed: bool = False, unsent: bool = False) -> None:
         super().__init__(failure, detail)
         self.unprocessed = unprocessed
+        self.unsent = unsent
 
 
 class Attempts:
     """Where a request has been."""
 
-    __slots__ = ("_at_hand", "_error", "_group", "_may_repeat", "_retried_stale", "_unprocessed", "fresh", "made", "tried")
+    __slots__ = ("_at_hand", "_error", "_group", "_may_repeat", "_unprocessed", "careful", "made", "stale", "tried")
 
     def __init__(self, group: Group, method: str, *, at_hand: bool) -> None:
         """
@@ -43,12 +45,14 @@ class Attempts:
         self._at_hand = at_hand
         self._unprocessed = 0
         self._may_repeat = at_hand and method in IDEMPOTENT
-        self._retried_stale = False
+        group.earn()
         self._error: Exception | None = None
         self.tried: list[Member] = []
         """Members that will not do any more."""
-        self.fresh = False
-        """Whether only a new connection will do."""
+        self.stale: Member | None = None
+        """Where only a new connection will do: an old one had been closed by the server."""
+        self.careful = not self._may_repeat
+        """Whether it may not be sent twice, so that a connection is worth a closer look."""
         self.made = 0
         """Attempts that failed."""
 
@@ -67,7 +71,7 @@ class Attempts:
         """No connection opened, so nothing was sent; whether another member is to be tried."""
         self._failed(member, error, now)
         self._group.refresh()
-        return self._elsewhere(member, error, now)
+        return self._elsewhere(member, error)
 
     def broke(self, link: Pooled, error: ExchangeError, now: float) -> bool:
         """The exchange failed; whether there is another attempt.
@@ -77,30 +81,36 @@ class Attempts:
         server says that it did nothing (RFC 9113, 8.7), whatever its method.
         """
         unanswered = isinstance(error, Unanswered) if link.mux is not None else link.untouched and error.failure in _BROKE
-        if isinstance(error, Unanswered) and error.unprocessed and self._at_hand and self._unprocessed < UNPROCESSED_MOST:
+        if isinstance(error, Unanswered) and (error.unsent or (error.unprocessed and self._at_hand)):
             self._unprocessed += 1
-            return True
-        if unanswered and link.answered and not self._retried_stale:
-            self._retried_stale = self.fresh = True
-            if self._may_repeat:
+            if self._unprocessed <= UNPROCESSED_MOST:
                 return True
+        if unanswered and link.answered and link.ended and self.stale is None:
+            self.stale = link.member
+            if not self._may_repeat:
+                self._note(link.member, error)
+            return self._may_repeat
         self._failed(link.member, error, now)
-        return unanswered and self._may_repeat and self._elsewhere(link.member, error, now)
-
-    def late(self, member: Member, error: Exception, now: float) -> None:
-        """The server was silent for too long; the user's time is over, so nothing is tried again."""
-        self._failed(member, error, now)
+        # What is sent twice is work for the Service twice, so that it has to be afforded.
+        return unanswered and self._may_repeat and self._group.allows_retry(now) and self._elsewhere(link.member, error)
 
     def _failed(self, member: Member, error: Exception, now: float) -> None:
+        self._group.failed(member, now, str(error))
+        self._note(member, error)
+
+    def _note(self, member: Member, error: Exception) -> None:
         self.made += 1
         self._error = error
-        self._group.failed(member, now, str(error))
         self._group.hooks.failed(self._group.origin, str(member), error)
 
-    def _elsewhere(self, member: Member, error: Exception, now: float) -> bool:
+    def over(self) -> None:
+        """Lets go of the errors that were met, whose frames hold this."""
+        self._error = None
+
+    def _elsewhere(self, member: Member, error: Exception) -> bool:
         self.tried.append(member)
         group = self._group
-        again = self.made < group.behaviour.retries.attempts and group.has_other(self.tried) and group.allows_retry(now)
+        again = self.made < group.behaviour.retries.attempts and group.has_other(self.tried)
         if again:
             group.hooks.retried(group.origin, str(member), error)
         return again

@@ -1,5 +1,6 @@
 """The threaded transport: kbalance's own connections under an `httpx.Client`, for as many threads as one likes."""
 
+import contextlib
 import math
 import socket
 import time
@@ -11,7 +12,7 @@ from typing import cast
 import httpx
 
 from kbalance.balancing.arrangements import Arrangement
-from kbalance.balancing.attempts import Attempts
+from kbalance.balancing.attempts import CONNECT_ATTEMPT_S, Attempts
 from kbalance.balancing.blocking_link import BlockingLink
 from kbalance.balancing.endpoints import News
 from kbalance.balancing.group import Group, State
@@ -19,7 +20,19 @@ from kbalance.balancing.incoming import opening_to_httpx, streamed_response, to_
 from kbalance.balancing.members import Member
 from kbalance.balancing.outgoing import LAST_CHUNK, Outgoing, check_length, chunk, encode
 from kbalance.balancing.pool import Lease, Waiter
-from kbalance.balancing.setup import FIRST_NEWS_S, NO_TIMEOUTS, Key, Setup, Timeouts, describe, origin_of
+from kbalance.balancing.setup import (
+    CLOSED,
+    FIRST_NEWS_S,
+    HOSTS_KEPT,
+    NO_TIMEOUTS,
+    Key,
+    NotBalanced,
+    Setup,
+    Timeouts,
+    describe,
+    end_all,
+    origin_of,
+)
 from kbalance.balancing.snapshot import Snapshot, snapshot
 from kbalance.errors import ExchangeError
 from kbalance.model.target import Address
@@ -63,59 +76,69 @@ class Engine(httpx.BaseTransport):
         group = self._groups.get(key) or self._arranged(key)
         timeouts: Timeouts = request.extensions.get("timeout") or NO_TIMEOUTS
         if group.state is State.WAITING:
-            self._first_news(group, timeouts.get("connect"))
+            timeouts = self._first_news(group, timeouts)
         if group.state is State.ELSEWHERE:
             return self._ordinarily(request)
         outgoing = encode(request)
         if outgoing.stream is not None and not isinstance(outgoing.stream, httpx.SyncByteStream):
             raise RuntimeError("a request with an asynchronous body cannot be sent by a synchronous transport")
         attempts = Attempts(group, request.method, at_hand=outgoing.stream is None)
-        while True:
-            link = self._connected(group, request, timeouts, attempts)
-            try:
-                return self._exchange(link, request, outgoing, timeouts)
-            except ExchangeError as error:
-                with self._lock:
-                    again = attempts.broke(link, error, time.monotonic())
-                if not again:
-                    raise to_httpx(error) from error
-            except httpx.TimeoutException as error:
-                with self._lock:
-                    attempts.late(link.member, error, time.monotonic())
-                raise
+        try:
+            while True:
+                link = self._connected(group, request, timeouts, attempts)
+                try:
+                    return self._exchange(link, request, outgoing, timeouts)
+                except ExchangeError as error:
+                    with self._lock:
+                        again = attempts.broke(link, error, time.monotonic())
+                    if not again:
+                        raise to_httpx(error) from error
+        except NotBalanced:
+            return self._ordinarily(request)
+        finally:
+            attempts.over()
 
     def close(self) -> None:
         """Closes every connection and ends every source; requests under way fail with `httpx.ReadError`."""
         with self._lock:
             self._closed = True
-            groups, self._groups = list(self._groups.values()), {}
-            for link in [cast(BlockingLink, one) for one in (*self._pool.links, *self._dialling)]:
+            links = [cast(BlockingLink, one) for one in (*self._pool.links, *self._dialling)]
+            for link in links:
                 if link.idle:
                     self._pool.discard_idle(link)
-                else:
-                    link.end(httpx.ReadError("the transport was closed"))
             for waiter in self._pool.queue:
                 waiter.wake()
             for event in [event for events in self._expecting.values() for event in events]:
                 event.set()
-        for group in groups:
-            if group.following is not None:
-                group.following.close()
-        if self._ordinary is not None:
-            self._ordinary.close()
+        for link in links:
+            # Without the lock: whoever holds the connection's turn may want it.
+            if link.fileno() >= 0:
+                link.end(httpx.ReadError(CLOSED))
+        try:
+            end_all(list(self._groups.values()))
+        finally:
+            if self._ordinary is not None:
+                self._ordinary.close()
 
     # Groups
 
     def _arranged(self, key: Key) -> Group:
         with self._lock:
             if self._closed:
-                raise RuntimeError("the transport was closed")
+                raise RuntimeError(CLOSED)
             known = self._groups.get(key)
+            if len(self._groups) >= HOSTS_KEPT:
+                self._groups = {one: group for one, group in self._groups.items() if group.needed}
             group = known or self._setup.group(self._arrangement, origin_of(key), time.monotonic())
             self._groups[key] = group
         if known is None:
             # Without the lock: a source may hold one of its own while it tells.
             self._arrangement.start(group, self._told)
+            with self._lock:
+                late = self._closed
+            if late:
+                group.end()
+                raise RuntimeError(CLOSED)
         return group
 
     def _told(self, group: Group, news: News) -> None:
@@ -132,18 +155,31 @@ class Engine(httpx.BaseTransport):
                 event.set()
         self._pool.serve(time.monotonic())
 
-    def _first_news(self, group: Group, seconds: float | None) -> None:
+    def _first_news(self, group: Group, timeouts: Timeouts) -> Timeouts:
+        """Waits for the source's first word; the time-outs that are left."""
+        seconds, began_s = timeouts.get("connect"), time.monotonic()
         patience_s = FIRST_NEWS_S if seconds is None else seconds
         event = Event()
         with self._lock:
             if group.state is not State.WAITING:
-                return
-            self._expecting.setdefault(group, []).append(event)
-        if not event.wait(patience_s):
+                return timeouts
+            waiting = self._expecting.setdefault(group, [])
+            waiting.append(event)
+        try:
+            in_time = event.wait(patience_s)
+        finally:
+            with self._lock:
+                if event in waiting:
+                    waiting.remove(event)
+        if self._closed:
+            raise httpx.ReadError(CLOSED)
+        if not in_time:
             with self._lock:
                 if group.state is State.WAITING:
                     group.fall_back(f"the source of endpoints said nothing for {patience_s:g} s")
                     self._settled(group)
+            return timeouts
+        return timeouts if seconds is None else {**timeouts, "connect": max(0.0, seconds - (time.monotonic() - began_s))}
 
     def _ordinarily(self, request: httpx.Request) -> httpx.Response:
         with self._lock:
@@ -164,9 +200,9 @@ class Engine(httpx.BaseTransport):
             link.send(outgoing.data, request.method)
             if outgoing.stream is not None:
                 self._upload(link, outgoing, timeouts.get("write"))
-            link.push(timeouts.get("write"))
+            self._push(link, timeouts.get("write"))
             while (head := link.head) is None:
-                link.pull(timeouts.get("read"))
+                self.pull(link, timeouts.get("read"))
         except BaseException:
             self.discard(link)
             raise
@@ -180,10 +216,32 @@ class Engine(httpx.BaseTransport):
             return streamed_response(head, _Body(self, link, timeouts.get("read")))
         return whole_response(head, body)
 
+    def _push(self, link: BlockingLink, seconds: float | None) -> None:
+        try:
+            link.push(seconds)
+        except httpx.TimeoutException as error:
+            self.late(link, error)
+            raise
+
+    def pull(self, link: BlockingLink, seconds: float | None) -> None:
+        """Reads once, for the transport and its response bodies."""
+        try:
+            link.pull(seconds)
+        except httpx.TimeoutException as error:
+            self.late(link, error)
+            raise
+
     def answered(self, link: BlockingLink, status: int, began_s: float) -> None:
         """The head of a response came."""
         with self._lock:
             self._answered(link, status, began_s, time.monotonic())
+
+    def late(self, link: BlockingLink, error: httpx.TimeoutException) -> None:
+        """The server was silent for too long; the user's time is over, so nothing is tried again."""
+        group = link.member.group
+        with self._lock:
+            group.failed(link.member, time.monotonic(), str(error))
+            self._setup.hooks.failed(group.origin, str(link.member), error)
 
     def _answered(self, link: BlockingLink, status: int, began_s: float, now: float) -> None:
         group = link.member.group
@@ -201,10 +259,11 @@ class Engine(httpx.BaseTransport):
                 left -= len(part)
                 check_length(outgoing, left, left >= 0)
             link.send_more(chunk(part) if outgoing.chunked else part)
-            link.push(seconds)
-            if link.head is None and not link.lively:
+            self._push(link, seconds)
+            if link.head is None and not link.lively(True):
                 link.receive()
             if link.head is not None:
+                link.last = link.last and (outgoing.chunked or left > 0)
                 return
         check_length(outgoing, left, left == 0 or outgoing.chunked)
         link.send_more(LAST_CHUNK if outgoing.chunked else b"")
@@ -220,9 +279,14 @@ class Engine(httpx.BaseTransport):
         """
         until_s: float | None = None
         while True:
-            member, link = self._leased(group, attempts, timeouts.get("pool"))
-            if link is not None:
-                return cast(BlockingLink, link)
+            member, held = self._leased(group, attempts, timeouts.get("pool"))
+            if held is not None:
+                known = cast(BlockingLink, held)
+                if known.error is None:
+                    return known
+                # It ended between being given and being used.
+                self.discard(known)
+                continue
             now = time.monotonic()
             if until_s is None:
                 seconds = timeouts.get("connect")
@@ -241,23 +305,20 @@ class Engine(httpx.BaseTransport):
 
     def _leased(self, group: Group, attempts: Attempts, seconds: float | None) -> Lease:
         """A member and its connection, or a place for one, as soon as something is free."""
-        event = Event()
+        event, until_s = Event(), math.inf if seconds is None else time.monotonic() + seconds
         with self._lock:
-            if self._closed:
-                raise httpx.ReadError("the transport was closed")
             now = time.monotonic()
             if now >= self._next_expiry_s:
                 self._next_expiry_s = self._pool.expire(now)
-            lease = self._pool.lease(group, now, attempts.tried, attempts.fresh)
+            lease = None if self._closed else self._pool.lease(group, now, attempts)
             if lease is not None:
-                group.earn()
                 return lease
-            waiter = Waiter(group, attempts.tried, attempts.fresh, event.set)
-            if waiter.hopeless:
-                raise attempts.hopeless()
+            waiter = Waiter(group, attempts, event.set)
+            if waiter.hopeless or self._closed:
+                raise self._hopeless(group, attempts)
             self._pool.queue.append(waiter)
         try:
-            in_time = event.wait(seconds)
+            in_time = self._waited(event, until_s)
         except BaseException:
             self._give_up(waiter)
             raise
@@ -265,9 +326,26 @@ class Engine(httpx.BaseTransport):
             if waiter.lease is not None:
                 return waiter.lease
         self._give_up(waiter)
+        raise self._hopeless(group, attempts) if in_time else httpx.PoolTimeout("no connection came free in time")
+
+    def _waited(self, event: Event, until_s: float) -> bool:
+        """Until something is free; whether that was in time. An endpoint that was ejected may be free before it is told."""
+        while True:
+            with self._lock:
+                due_s = min(until_s, self._pool.returns_s())
+            left_s = due_s - time.monotonic()
+            if event.wait(None if left_s == math.inf else max(0.0, left_s)):
+                return True
+            if time.monotonic() >= until_s:
+                return False
+            with self._lock:
+                self._pool.serve(time.monotonic())
+
+    def _hopeless(self, group: Group, attempts: Attempts) -> Exception:
+        """Why there is nothing to wait for."""
         if self._closed:
-            raise httpx.ReadError("the transport was closed")
-        raise attempts.hopeless() if in_time else httpx.PoolTimeout("no connection came free in time")
+            return httpx.ReadError(CLOSED)
+        return NotBalanced() if group.state is State.ELSEWHERE else attempts.hopeless()
 
     def _give_up(self, waiter: Waiter) -> None:
         with self._lock:
@@ -294,15 +372,18 @@ class Engine(httpx.BaseTransport):
                 shared = self._pool.share(member, time.monotonic())
                 if shared is not None:
                     self._pool.joined()
+                    self._pool.serve(time.monotonic())
                     return cast(BlockingLink, shared)
+            if not self._setup.may_share(member.group):
+                return self._opened_alone(member, request, until_s - time.monotonic())
         failure: httpx.TransportError | None = None
         try:
             return self._opened_alone(member, request, until_s - time.monotonic())
-        except httpx.TransportError as error:
+        except httpx.ConnectError as error:
+            # Whoever waits for it has met the same; time-outs and giving up are each thread's own.
             failure = error
             raise
         finally:
-            # Whoever waits for it has met the same, unless this request was merely given up.
             with self._lock:
                 member.opening = None
             opening.set_result(failure)
@@ -351,13 +432,12 @@ class Engine(httpx.BaseTransport):
         tls = self._setup.tls(request.extensions.get("sni_hostname") or origin.host) if origin.scheme == "https" else None
         if member.endpoint is not None:
             return self._dial(member, member.endpoint.address, tls, until_s)
-        failure = ExchangeError(Failure.UNREACHABLE, f"{origin.host} has no address")
-        for address in _addresses(origin.host, origin.port):
-            try:
-                return self._dial(member, address, tls, until_s)
-            except ExchangeError as error:
-                failure = error
-        raise failure
+        *first, last = _addresses(origin.host, origin.port)
+        for address in first:
+            # A silent one must not take the time of the others.
+            with contextlib.suppress(ExchangeError, httpx.ConnectTimeout):
+                return self._dial(member, address, tls, min(until_s, time.monotonic() + CONNECT_ATTEMPT_S))
+        return self._dial(member, last, tls, until_s)
 
     def _dial(self, member: Member, address: Address, tls: Tls | None, until_s: float) -> BlockingLink:
         link = BlockingLink(member, address, tls)
@@ -365,7 +445,7 @@ class Engine(httpx.BaseTransport):
             self._dialling.add(link)
         try:
             if self._closed:
-                raise httpx.ReadError("the transport was closed")
+                raise httpx.ReadError(CLOSED)
             link.open(until_s)
         except BaseException:
             with self._lock:
@@ -409,7 +489,7 @@ class _Body(httpx.SyncByteStream):
                 if link.parts:
                     yield link.parts.popleft()
                 elif link.awaiting:
-                    link.pull(self._seconds)
+                    self._engine.pull(link, self._seconds)
                 else:
                     return
         except ExchangeError as error:
@@ -433,9 +513,10 @@ def _told_by(opening: "Future[httpx.TransportError | None]", seconds: float) -> 
     try:
         error = opening.result(None if seconds == math.inf else max(0.0, seconds))
     except TimeoutError as late:
-        raise httpx.ConnectTimeout(f"not open after {seconds:g} s") from late
+        raise httpx.ConnectTimeout("not open in time") from late
     if error is not None:
-        raise error
+        # One of its own, since httpx notes on it whose request it was.
+        raise type(error)(str(error)) from error
 
 
 def _addresses(host: str, port: int) -> list[Address]:

@@ -14,6 +14,8 @@ from kbalance.errors import ExchangeError
 from kbalance.model.target import Address
 from kbalance.wire.connection import Tls
 
+LONGEST_MS = 2**31 - 1
+"""That poll(2) can wait; whoever waits for longer is told that it is late after 24 days."""
 READ = select.POLLIN | select.POLLHUP | select.POLLERR
 
 
@@ -32,12 +34,19 @@ class BlockingLink(Pooled):
         """Whether some thread waits for what comes."""
 
     @property
-    def lively(self) -> bool:
+    def ended(self) -> bool:
+        return self.mux is None or self.error is not None
+
+    def lively(self, careful: bool) -> bool:
         if self.mux is None:
             return not self.poll(READ, 0)
-        with self.turn:
-            self.look()
-            return self.error is None and not self.mux.protocol.closing
+        # Not waited for, since whoever has the turn may want the lock under which this is asked; a busy one is alive.
+        if self.turn.acquire(blocking=False):
+            try:
+                self.look()
+            finally:
+                self.turn.release()
+        return self.error is None and not self.mux.protocol.closing
 
     def end(self, error: httpx.TransportError) -> None:
         """Makes whoever waits raise this; from another thread, so the descriptor stays."""
@@ -87,7 +96,7 @@ class BlockingLink(Pooled):
     def poll(self, mask: int, seconds: float | None) -> int:
         poll = select.poll()
         poll.register(self.sock, mask)
-        found = poll.poll(None if seconds is None else math.ceil(seconds * 1000))
+        found = poll.poll(None if seconds is None else min(math.ceil(seconds * 1000), LONGEST_MS))
         return found[0][1] if found else 0
 
     # Many exchanges; the turn is held

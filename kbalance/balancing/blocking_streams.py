@@ -11,12 +11,14 @@ from typing import Protocol
 
 import httpx
 
+from kbalance.balancing.attempts import Unanswered
 from kbalance.balancing.blocking_link import READ, BlockingLink
 from kbalance.balancing.incoming import http2_response, to_httpx
 from kbalance.balancing.multiplex import Exchange, Multiplex, request_fields
 from kbalance.balancing.outgoing import Outgoing, check_length
 from kbalance.balancing.setup import Timeouts
 from kbalance.errors import ExchangeError
+from kbalance.model.words import Failure
 
 
 class Owner(Protocol):
@@ -24,6 +26,7 @@ class Owner(Protocol):
 
     def release(self, link: BlockingLink) -> None: ...
     def answered(self, link: BlockingLink, status: int, began_s: float) -> None: ...
+    def late(self, link: BlockingLink, error: httpx.TimeoutException) -> None: ...
 
 
 class BlockingStream:
@@ -47,7 +50,7 @@ class BlockingStream:
         fields = request_fields(request)
         with link.turn:
             if link.error is not None:
-                raise link.error
+                raise Unanswered(Failure.CLOSED, str(link.error), unsent=True)
             self.exchange: Exchange = self._mux.begin(fields, self._wake, end=end)
             link.push_streams()
 
@@ -63,13 +66,14 @@ class BlockingStream:
         until_s = float("inf") if seconds is None else time.monotonic() + seconds
         with self._link.turn:
             self._check()
-            while not self._news:
-                left_s = until_s - time.monotonic()
-                if left_s <= 0:
-                    raise late("the server was silent for too long")
+            while not self._news and (left_s := until_s - time.monotonic()) > 0:
                 self._work(left_s)
-            self._news = False
+            in_time, self._news = self._news, False
             self._check()
+        if not in_time:
+            silent = late("the server was silent for too long")
+            self._owner.late(self._link, silent)
+            raise silent
 
     def _check(self) -> None:
         if self.exchange.error is not None and not self.exchange.parts:
@@ -93,8 +97,11 @@ class BlockingStream:
                 link.reading = False
             # Somebody else has to read when this one is through.
             link.turn.notify_all()
-        if ready:
+        if ready and reads:
             link.work_streams()
+        elif ready:
+            # Whoever reads was woken for what came, and would wait for it in vain.
+            link.push_streams()
 
     def send(self, data: bytes, seconds: float | None, *, end: bool) -> None:
         """Sends a part of the body, as the windows allow; stops when the answer is complete."""

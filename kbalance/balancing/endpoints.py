@@ -6,7 +6,8 @@ stands until it tells something else, so a source that cannot ask any more says 
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from threading import Lock
+from ipaddress import ip_address
+from threading import Lock, RLock
 from typing import NamedTuple, Protocol
 
 from kbalance.model.target import Address
@@ -32,6 +33,14 @@ class Endpoint:
     name: str = ""
     """The Pod's, or whatever tells people which one it is."""
     zone: str | None = None
+
+    def __post_init__(self) -> None:
+        ip, port = self.address
+        if not _is_ip(ip) or not isinstance(port, int) or not 0 < port < 65536:
+            raise ValueError(
+                f"{self.address} is no address of an endpoint; give an IP address and a port, as in ('127.0.0.1', 80)"
+            )
+        object.__setattr__(self, "address", Address(ip, port))
 
     def __str__(self) -> str:
         return self.name or str(self.address)
@@ -90,42 +99,90 @@ class StaticEndpoints:
             hosts: a host, as it stands in URLs, and its endpoints.
         """
         self._lock = Lock()
-        self._tells: dict[str, list[Tell]] = {}
-        self._known = {host.lower(): _listed(endpoints) for host, endpoints in hosts.items()}
+        self._listening: dict[str, list[_Listening]] = {}
+        self._known = {_host(host): _listed(endpoints) for host, endpoints in hosts.items()}
 
     def update(self, host: str, endpoints: Iterable[Endpoint | Address | tuple[str, int]]) -> None:
         """From now on these are the host's endpoints; may be called from any thread."""
-        host = host.lower()
+        host = _host(host)
+        known = _listed(endpoints)
         with self._lock:
-            known = self._known[host] = _listed(endpoints)
-            for tell in self._tells.get(host, ()):
-                tell(known)
+            self._known[host] = known
+            listening = list(self._listening.get(host, ()))
+        # Without the lock, since whoever is told may change the list again.
+        for one in listening:
+            one.hear()
 
     def follow(self, origin: Origin, tell: Tell) -> Following | None:
+        host = origin.host.removesuffix(".")
         with self._lock:
-            if origin.host not in self._known:
+            if host not in self._known:
                 return None
-            self._tells.setdefault(origin.host, []).append(tell)
-            tell(self._known[origin.host])
-        return _Listening(self, origin.host, tell)
+            made = _Listening(self, host, tell)
+            self._listening.setdefault(host, []).append(made)
+        made.hear()
+        return made
 
-    def forget(self, host: str, tell: Tell) -> None:
+    def known(self, host: str) -> Known:
+        """What is listed now."""
+        with self._lock:
+            return self._known[host]
+
+    def forget(self, one: "_Listening") -> None:
         """Tells it nothing any more."""
         with self._lock:
-            self._tells[host].remove(tell)
+            listening = self._listening.get(one.host, [])
+            if one in listening:
+                listening.remove(one)
+
+    def __repr__(self) -> str:
+        with self._lock:
+            return f"<StaticEndpoints {', '.join(f'{host}: {len(one.endpoints)}' for host, one in sorted(self._known.items()))}>"
 
 
 class _Listening:
     def __init__(self, source: StaticEndpoints, host: str, tell: Tell) -> None:
-        self._source, self._host, self._tell = source, host, tell
+        self._source, self.host, self._tell = source, host, tell
+        self._telling = RLock()
+
+    def hear(self) -> None:
+        """Tells what is listed at this moment, so that the newest is what was told last."""
+        with self._telling:
+            self._tell(self._source.known(self.host))
 
     def refresh(self) -> None:
         """A list has nothing newer to say."""
 
     def close(self) -> None:
-        self._source.forget(self._host, self._tell)
+        self._source.forget(self)
+
+
+def _host(host: str) -> str:
+    """A host as origins have it.
+
+    Raises:
+        ValueError: it is a URL, or has a port.
+    """
+    name = host.lower().removesuffix(".").removeprefix("[").removesuffix("]")
+    if not name or "/" in name or (":" in name and not _is_ip(name)):
+        raise ValueError(f"{host!r} is no host; give it as it stands in URLs, without scheme and port")
+    return name if name.isascii() else name.encode("idna").decode("ascii")
+
+
+def _is_ip(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _listed(endpoints: Iterable[Endpoint | Address | tuple[str, int]]) -> Known:
-    listed = (one if isinstance(one, Endpoint) else Endpoint(address=Address(*one)) for one in endpoints)
+    listed = (one if isinstance(one, Endpoint) else Endpoint(address=_address(one)) for one in endpoints)
     return Known(endpoints=tuple({one.address: one for one in listed}.values()))
+
+
+def _address(pair: tuple[str, int]) -> Address:
+    if isinstance(pair, str):
+        raise ValueError(f"{pair!r} is no endpoint's address; give IP address and port, as in ('127.0.0.1', 80)")
+    return Address(*pair)

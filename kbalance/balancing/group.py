@@ -54,12 +54,13 @@ class Group:
         self.leaving: list[Member] = []
         """Those that it lists no more and that still have connections."""
         self._random = random
-        self._returns_s = math.inf
+        self.returns_s = math.inf
         """When the next ejected one may come back."""
         self._available: list[Member] = []
         self._near: Choice | None = None
         self._slow_until_s = -math.inf
-        self._tokens = self._most_tokens = max(behaviour.retries.least_per_s, 1.0) * 10
+        retries = behaviour.retries
+        self._tokens = self._most_tokens = 10 * max(retries.least_per_s, float(retries.share > 0))
         self._refilled_s: float | None = None
         self._arrange()
 
@@ -98,6 +99,8 @@ class Group:
         if known is None:
             return self._joined(endpoint, since_s)
         known.endpoint, known.leaving, known.near = endpoint, False, self._is_near(endpoint)
+        if known.ejected_until_s:
+            self.returns_s = min(self.returns_s, known.ejected_until_s)
         return known
 
     def _joined(self, endpoint: Endpoint | None, since_s: float) -> Member:
@@ -155,6 +158,17 @@ class Group:
             member.idle, member.held, member.shared, member.opening = [], [], [], None
         self._arrange()
 
+    def end(self) -> None:
+        """Nobody looks any more; may wait for a call of the source that is under way, and may be asked again if it failed."""
+        if self.following is not None:
+            self.following.close()
+            self.following = None
+
+    @property
+    def needed(self) -> bool:
+        """Whether something would be lost with it."""
+        return self.following is not None or any(m.open or m.busy for m in (*self.members, *self.leaving))
+
     def gone(self, member: Member) -> None:
         """A member that leaves has no connection any more."""
         if member in self.leaving:
@@ -162,6 +176,8 @@ class Group:
 
     def _arrange(self) -> None:
         """Who may be chosen."""
+        for member in self.members:
+            member.held = []
         # Where all are ejected nobody is.
         self._available = [m for m in self.members if not m.ejected_until_s] or list(self.members)
         self._choice = Choice(self.behaviour.policy, self._available, self._random)
@@ -178,7 +194,7 @@ class Group:
         Args:
             tried: members that this request has met; only others will do.
         """
-        if now >= self._returns_s:
+        if now >= self.returns_s:
             self._readmit(now)
         return self._another(tried) if tried else self._next(now)
 
@@ -186,6 +202,9 @@ class Group:
         near = self._near
         choice = self._choice if near is None or self._overflows(near) else near
         member = choice.take()
+        if member is None and choice is near:
+            choice = self._choice
+            member = choice.take()
         if now >= self._slow_until_s or member is None:
             return member
         most = max(m.weight(now, self.behaviour.slow_start_s) for m in choice.members)
@@ -237,7 +256,10 @@ class Group:
     def refresh(self) -> None:
         """A member was not to be reached: there may be news that did not come."""
         if self.following is not None:
-            self.following.refresh()
+            try:
+                self.following.refresh()
+            except Exception:
+                log.exception("%s: its source of endpoints failed", self.origin)
 
     def _count(self, member: Member, now: float, why: str) -> None:
         member.failures += 1
@@ -249,7 +271,7 @@ class Group:
         member.ejections += 1
         for_s = min(rule.for_s * member.ejections, rule.longest_s)
         member.ejected_until_s = now + for_s
-        self._returns_s = min(self._returns_s, member.ejected_until_s)
+        self.returns_s = min(self.returns_s, member.ejected_until_s)
         log.warning("%s: %s is left alone for %g s after %d failures (%s)", self.origin, member, for_s, member.failures, why)
         self.hooks.ejected(self.origin, str(member), for_s)
         self._arrange()
@@ -261,7 +283,7 @@ class Group:
                 member.failures = self.behaviour.ejection.after - 1
                 log.info("%s: %s is tried again", self.origin, member)
                 self.hooks.returned(self.origin, str(member))
-        self._returns_s = min((m.ejected_until_s for m in self.members if m.ejected_until_s), default=math.inf)
+        self.returns_s = min((m.ejected_until_s for m in self.members if m.ejected_until_s), default=math.inf)
         self._arrange()
 
     def allows_retry(self, now: float) -> bool:

@@ -1,6 +1,7 @@
 """A connection watched by an asyncio loop: callbacks drive it, and one coroutine at a time waits for what it becomes."""
 
 import asyncio
+import select
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,13 @@ HIGH_WATER = 256 * 1024
 LOW_WATER = HIGH_WATER // 4
 
 
+def readable(descriptor: int) -> bool:
+    """Whether the kernel has something for this socket, be it the end."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(0))
+
+
 class Link(Pooled):
     """One connection of a transport.
 
@@ -30,6 +38,7 @@ class Link(Pooled):
     __slots__ = (
         "_buffered",
         "_paused",
+        "_settled",
         "_waiter",
         "error",
         "late",
@@ -44,13 +53,16 @@ class Link(Pooled):
         address: Address,
         tls: Tls | None,
         lost: Callable[["Link"], None],
+        settled: Callable[[], None],
     ) -> None:
         """
         Args:
             lost: called when it breaks or is closed by the server while nobody uses it.
+            settled: called when it may carry more requests at once than before.
         """
         super().__init__(member, address, tls)
         self.lost = lost
+        self._settled = settled
         self.error: Exception | None = None
         """Why it is of no more use."""
         self.late: type[httpx.TimeoutException] = httpx.ConnectTimeout
@@ -58,6 +70,14 @@ class Link(Pooled):
         self.loop = loop
         self._paused = False
         self._waiter: asyncio.Future[None] | None = None
+
+    @property
+    def ended(self) -> bool:
+        return self.mux is None or self.error is not None
+
+    def lively(self, careful: bool) -> bool:
+        # The loop tells of an end when it comes to it; a request that cannot be repeated does not wait for that.
+        return self.error is None and not (careful and readable(self.fileno()))
 
     @property
     def waiting(self) -> bool:
@@ -186,6 +206,9 @@ class Link(Pooled):
         lost = mux.feed(data)
         self.answered = mux.answered
         self.push()
+        if mux.settled:
+            mux.settled = False
+            self._settled()
         if lost is not None:
             self.fail(lost)
         elif mux.protocol.closing:

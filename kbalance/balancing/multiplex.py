@@ -7,8 +7,9 @@ import httpx
 
 from kbalance.balancing.attempts import Unanswered
 from kbalance.errors import ExchangeError
+from kbalance.model.words import Failure
 from kbalance.wire.http2 import Http2Connection
-from kbalance.wire.http2_events import Broken, Data, End, Head, Lost, WindowOpened
+from kbalance.wire.http2_events import Broken, Data, End, Head, Lost, Settled, WindowOpened
 from kbalance.wire.http2_fields import Fields, fields_of
 
 EAGER_MOST = 64 << 20
@@ -44,6 +45,8 @@ class Multiplex:
     def __init__(self) -> None:
         self.protocol = Http2Connection()
         self.answered = 0
+        self.settled = False
+        """Whether the server may have changed how many exchanges it takes since this was last looked at."""
         self._exchanges: dict[int, Exchange] = {}
 
     @property
@@ -64,7 +67,7 @@ class Multiplex:
         try:
             number = self.protocol.request(fields, end=end)
         except ExchangeError as error:
-            raise Unanswered(error.failure, str(error), unprocessed=True) from error
+            raise Unanswered(error.failure, str(error), unsent=True) from error
         made = self._exchanges[number] = Exchange(number, wake)
         made.eager = not end
         return made
@@ -73,6 +76,7 @@ class Multiplex:
         """Takes in what came, ``b""`` being the end; why the connection is over, if it is."""
         lost = None
         for event in self.protocol.receive(data):
+            self.settled = self.settled or isinstance(event, Settled)
             if isinstance(event, Lost):
                 lost = ExchangeError(event.failure, event.detail)
             elif isinstance(event, WindowOpened):
@@ -103,10 +107,15 @@ class Multiplex:
             case End():
                 exchange.ended = True
                 self.answered += 1
-            case Broken() if exchange.head is None:
-                exchange.error = Unanswered(event.failure, event.detail, unprocessed=event.unprocessed)
             case Broken():
-                exchange.error = ExchangeError(event.failure, event.detail)
+                # The connection is well, and httpx calls a stream that the server ends a breach of protocol.
+                failure = Failure.CLOSED if event.failure is Failure.RESET else event.failure
+                answered = exchange.head is not None
+                exchange.error = (
+                    ExchangeError(failure, event.detail)
+                    if answered
+                    else Unanswered(failure, event.detail, unprocessed=event.unprocessed)
+                )
         if exchange.over:
             del self._exchanges[event.stream]
         exchange.wake()
@@ -116,9 +125,10 @@ class Multiplex:
         exchanges, self._exchanges = list(self._exchanges.values()), {}
         for exchange in exchanges:
             if isinstance(error, ExchangeError) and exchange.head is None:
-                exchange.error = Unanswered(error.failure, str(error), unprocessed=False)
+                exchange.error = Unanswered(error.failure, str(error))
             else:
-                exchange.error = error
+                # Each its own, since httpx notes on it whose request it was.
+                exchange.error = error if isinstance(error, ExchangeError) else type(error)(str(error))
             exchange.wake()
 
     def take_part(self, exchange: Exchange) -> bytes:

@@ -5,9 +5,9 @@ Nothing here takes a lock; the asyncio transport needs none, and the threaded on
 
 import math
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from kbalance.balancing.group import Group
 from kbalance.balancing.hooks import Hooks
@@ -49,10 +49,18 @@ class Pooled(Connection):
         self.parts: deque[bytes] = deque()
         """Of the body, not taken yet."""
 
+    def lively(self, careful: bool) -> bool:
+        """Whether the server has not ended it while it was idle, as far as this side knows.
+
+        Args:
+            careful: the request may not be repeated, so that asking the kernel is worth its time.
+        """
+        raise NotImplementedError  # by asking the loop, or the kernel
+
     @property
-    def lively(self) -> bool:
-        """Whether the server has not ended it while it was idle, as far as this side can know."""
-        return True
+    def ended(self) -> bool:
+        """Whether the whole connection broke, rather than a stream of it."""
+        return self.mux is None
 
     @property
     def spare(self) -> int:
@@ -77,6 +85,17 @@ class Pooled(Connection):
         self.close()
 
 
+class Wish(Protocol):
+    """What a request wants of its connection."""
+
+    tried: list[Member]
+    """Members that will not do any more."""
+    stale: Member | None
+    """Where only a new connection will do."""
+    careful: bool
+    """Whether it may not be sent twice."""
+
+
 Lease = tuple[Member, Pooled | None]
 """A member, busy with a request, and its connection for that, or a place for a new one."""
 
@@ -84,23 +103,22 @@ Lease = tuple[Member, Pooled | None]
 class Waiter:
     """A request that waits until a member or a place comes free."""
 
-    __slots__ = ("fresh", "group", "lease", "tried", "wake")
+    __slots__ = ("group", "lease", "wake", "wish")
 
-    def __init__(self, group: Group, tried: Collection[Member], fresh: bool, wake: Callable[[], None]) -> None:
+    def __init__(self, group: Group, wish: Wish, wake: Callable[[], None]) -> None:
         """
         Args:
             wake: called once, when ``lease`` is there or will never be.
         """
         self.group = group
-        self.tried = tried
-        self.fresh = fresh
+        self.wish = wish
         self.wake = wake
         self.lease: Lease | None = None
 
     @property
     def hopeless(self) -> bool:
         """Whether there is nobody left whom it could wait for."""
-        return not self.group.has_other(self.tried)
+        return not self.group.has_other(self.wish.tried)
 
 
 class Pool:
@@ -132,11 +150,8 @@ class Pool:
     def busy(self) -> int:
         return self.taken - self.idle
 
-    def lease(self, group: Group, now: float, tried: Collection[Member], fresh: bool) -> Lease | None:
+    def lease(self, group: Group, now: float, wish: Wish) -> Lease | None:
         """A member, busy with the request from now on, and its idle connection, or a place for a new one.
-
-        Args:
-            fresh: no connection that has been used will do.
 
         Returns:
             ``None`` when all members are full, or there is no room for another connection.
@@ -144,26 +159,37 @@ class Pool:
         if self.taken >= self._most and not self.idle and not group.multiplexed:
             # Asked first, so that nobody's turn is used up in vain.
             return None
-        member = group.take(now, tried)
+        member = group.take(now, wish.tried)
         if member is None:
             return None
+        fresh = wish.stale is member
         if not fresh and member.shared and (link := self.share(member, now)) is not None:
             return member, link
         if member.idle:
             if fresh:
                 self.close_idle(member)
-            elif (link := self._take(member, now)) is not None:
+            elif (link := self._take(member, now, wish.careful)) is not None:
                 return member, link
         if self.taken < self._most or self._make_room():
             self.taken += 1
             return member, None
         give_back(member)
+        return self._share_elsewhere(group, now, wish) if group.multiplexed else None
+
+    def _share_elsewhere(self, group: Group, now: float, wish: Wish) -> Lease | None:
+        """A connection that carries many requests, at whichever member: there may be fewer of them than members."""
+        for member in group.members:
+            if member.shared and not member.full and member not in wish.tried and member is not wish.stale:
+                link = self.share(member, now)
+                if link is not None:
+                    member.busy += 1
+                    return member, link
         return None
 
     def share(self, member: Member, now: float) -> Pooled | None:
         """A connection there that carries many requests at once, and one more from now on."""
         for link in list(member.shared):
-            if link.spare > 0 and link.reusable and now < link.ends_s and link.left and link.lively:
+            if link.spare > 0 and link.reusable and now < link.ends_s and link.left and link.lively(False):
                 if link.idle:
                     link.idle = False
                     member.idle.remove(link)
@@ -176,13 +202,13 @@ class Pool:
         link.left -= 1
         return link
 
-    def _take(self, member: Member, now: float) -> Pooled | None:
+    def _take(self, member: Member, now: float, careful: bool) -> Pooled | None:
         """The idle connection that was used last, if it has some life left."""
         while member.idle:
             link = member.idle.pop()
             link.idle = False
             self.idle -= 1
-            if now < link.ends_s and link.lively and link.spare:
+            if now < link.ends_s and link.lively(careful) and link.spare:
                 return self._used(link)
             self._drop(link)
         return None
@@ -292,6 +318,10 @@ class Pool:
                     following = min(following, due)
         return following
 
+    def returns_s(self) -> float:
+        """When an endpoint that was ejected may serve somebody who waits."""
+        return min((waiter.group.returns_s for waiter in self.queue), default=math.inf)
+
     def put_back(self, lease: Lease, now: float) -> None:
         """Nobody wants it any more."""
         member, link = lease
@@ -311,9 +341,9 @@ class Pool:
                 continue
             if waiter.group in full:
                 continue
-            waiter.lease = self.lease(waiter.group, now, waiter.tried, waiter.fresh)
+            waiter.lease = self.lease(waiter.group, now, waiter.wish)
             if waiter.lease is not None:
                 self.queue.remove(waiter)
                 waiter.wake()
-            elif not waiter.tried:
+            elif not waiter.wish.tried:
                 full.add(waiter.group)

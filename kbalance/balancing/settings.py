@@ -58,7 +58,8 @@ class Retries:
     attempts: int = 3
     """Of one request, the first included."""
     share: float = 0.2
-    """Of the requests, in the long run, so that a failing Service is not hit even harder."""
+    """Of the requests, in the long run, so that a failing Service is not hit even harder. A connection that did not open has
+    cost it nothing, and counts in `attempts` alone."""
     least_per_s: float = 10.0
     """So many are allowed however few requests there are."""
 

@@ -4,6 +4,7 @@ import ssl
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from random import Random
+from threading import Lock
 from typing import Any
 
 import httpx
@@ -23,8 +24,15 @@ Key = tuple[str, bytes, int | None]
 Timeouts = Mapping[str, float | None]
 """Seconds, by httpx's names."""
 NO_TIMEOUTS: Timeouts = {}
+CLOSED = "the transport was closed"
+HOSTS_KEPT = 1000
+"""When a transport knows so many hosts, it forgets those that it has no connection to and whose endpoints nobody watches."""
 FIRST_NEWS_S = 5.0
 """For the source's first word, where the user limits no connection."""
+
+
+class NotBalanced(Exception):
+    """The host turned out to be nothing that the source knows; its request goes the ordinary way."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -44,6 +52,7 @@ class Setup:
     """Whether anybody wants to be told of each answer."""
     random: Random = field(init=False, default_factory=Random)
     _context: ssl.SSLContext | None = field(init=False, default=None)
+    _making: Lock = field(init=False, default_factory=Lock)
 
     def __post_init__(self) -> None:
         if not self.http1 and not self.http2:
@@ -60,9 +69,11 @@ class Setup:
 
     def tls(self, name: str) -> Tls:
         """How a connection is encrypted; the certificate has to be for this name, wherever the connection leads."""
-        if self._context is None:
-            self._context = self._made()
-            self._context.set_alpn_protocols([*["h2"] * self.http2, *["http/1.1"] * self.http1])
+        with self._making:
+            if self._context is None:
+                self._context = self._made()
+        # Each time, as a context may serve several transports.
+        self._context.set_alpn_protocols([*["h2"] * self.http2, *["http/1.1"] * self.http1])
         return Tls(self._context, name)
 
     def _made(self) -> ssl.SSLContext:
@@ -83,6 +94,18 @@ class Setup:
     def stock(self) -> dict[str, Any]:
         """Arguments of httpx's own transport."""
         return {"verify": self.verify, "limits": self.limits, "trust_env": False, "http1": self.http1, "http2": self.http2}
+
+
+def end_all(groups: Iterable[Group]) -> None:
+    """Ends every source, all of them first and whatever one of them raises, which is raised at the end."""
+    failure: BaseException | None = None
+    for group in groups:
+        try:
+            group.end()
+        except BaseException as error:
+            failure = failure or error
+    if failure is not None:
+        raise failure
 
 
 def origin_of(key: Key) -> Origin:

@@ -19,7 +19,8 @@ Object = Mapping[str, Any]
 TIMEOUT_S = 5.0
 """For a connection to the API server, and for each silence of an answer."""
 NO_ACCESS = (
-    "There is no kubeconfig, and this is not a Pod with a service account; give EndpointSlices(kubeconfig=FILE), or another source."
+    "There is no kubeconfig, and this is not a Pod with a service account; give EndpointSlices(kubeconfig=FILE), or another"
+    " source."
 )
 DENIED_S = 60.0
 """Before what may not be read is asked for again."""

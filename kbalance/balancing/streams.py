@@ -6,12 +6,14 @@ from typing import Protocol
 
 import httpx
 
+from kbalance.balancing.attempts import Unanswered
 from kbalance.balancing.incoming import http2_response, to_httpx
 from kbalance.balancing.link import Link
 from kbalance.balancing.multiplex import Exchange, Multiplex, request_fields
 from kbalance.balancing.outgoing import Outgoing, check_length
 from kbalance.balancing.setup import Timeouts
 from kbalance.errors import ExchangeError
+from kbalance.model.words import Failure
 
 
 class Owner(Protocol):
@@ -19,6 +21,7 @@ class Owner(Protocol):
 
     def release(self, link: Link) -> None: ...
     def answered(self, link: Link, status: int, began_s: float) -> None: ...
+    def late(self, link: Link, error: httpx.TimeoutException) -> None: ...
 
 
 class Stream:
@@ -39,7 +42,7 @@ class Stream:
         self._mux: Multiplex = link.mux
         self._waiter: asyncio.Future[None] | None = None
         if link.error is not None:
-            raise link.error
+            raise Unanswered(Failure.CLOSED, str(link.error), unsent=True)
         self.exchange: Exchange = self._mux.begin(request_fields(request), self._wake, end=end)
         link.push()
 
@@ -60,7 +63,10 @@ class Stream:
             async with asyncio.timeout(seconds):
                 await self._waiter
         except TimeoutError as error:
-            raise late("the server was silent for too long") from error
+            silent = late("the server was silent for too long")
+            if self._link is not None:
+                self._owner.late(self._link, silent)
+            raise silent from error
         finally:
             self._waiter = None
 

@@ -214,7 +214,8 @@ class Connection:
         Raises:
             ExchangeError: as `flush`.
         """
-        self._unsent = b"".join((self._unsent, data))
+        # A view, so that what is left of a large part is not copied at every flush.
+        self._unsent = memoryview(b"".join((self._unsent, data)) if self._unsent else data)
         self.flush()
 
     def flush(self) -> None:

@@ -218,7 +218,7 @@ def test_a_server_that_goes_away_is_left_and_loses_nothing(kind: str, port: int)
 def test_what_the_server_did_not_touch_is_sent_again_whatever_it_is(kind: str, port: int) -> None:
     with calling(kind, source(port), **H2C) as caller:
         assert got(caller.begin("POST", path("refuse-twice"))) == "pod-1"
-        assert got(caller.begin("POST", path("refuse"))) == "ReadError"
+        assert got(caller.begin("POST", path("refuse"))) == "RemoteProtocolError"
 
 
 @KINDS
@@ -237,7 +237,7 @@ def test_a_connection_that_breaks_loses_nothing_that_may_be_repeated(kind: str, 
 @KINDS
 def test_a_body_that_breaks_off_is_an_error(kind: str, port: int) -> None:
     with calling(kind, source(port), **H2C) as caller:
-        assert got(caller.begin(url=path("half"))) == "ReadError"
+        assert got(caller.begin(url=path("half"))) == "RemoteProtocolError"
 
 
 @KINDS

@@ -55,6 +55,7 @@ async def _until(condition: Callable[[], bool]) -> None:
 @pytest.fixture(autouse=True)
 def _nothing_left_behind() -> Any:
     """No descriptor survives a test, and none is closed by the garbage collector."""
+    gc.collect()
     before = len(os.listdir("/proc/self/fd"))
     yield
     gc.collect()
