@@ -19,11 +19,12 @@ if TYPE_CHECKING:
         Tell,
         Trouble,
     )
+    from kbalance.balancing.group import State
     from kbalance.balancing.hooks import Hooks
     from kbalance.balancing.names import DnsEndpoints
     from kbalance.balancing.settings import Ejection, Lifetime, Retries, Zone
     from kbalance.balancing.slices import EndpointSlices
-    from kbalance.balancing.snapshot import EndpointSnapshot, HostSnapshot, Snapshot
+    from kbalance.balancing.snapshot import EndpointSnapshot, HostSnapshot, Snapshot, Standing
     from kbalance.balancing.transports import (
         AsyncBalancingTransport,
         AsyncPoolTransport,
@@ -37,11 +38,12 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "endpoints": "Elsewhere Endpoint Following Known News Origin Source StaticEndpoints Tell Trouble",
+    "group": "State",
     "hooks": "Hooks",
     "names": "DnsEndpoints",
     "settings": "Ejection Lifetime Retries Zone",
     "slices": "EndpointSlices",
-    "snapshot": "EndpointSnapshot HostSnapshot Snapshot",
+    "snapshot": "EndpointSnapshot HostSnapshot Snapshot Standing",
     "transports": "AsyncBalancingTransport AsyncPoolTransport AsyncRecyclingTransport AsyncRoundRobinPoolTransport"
     " BalancingTransport PoolTransport RecyclingTransport RoundRobinPoolTransport",
 }
@@ -72,6 +74,8 @@ __all__ = [
     "RoundRobinPoolTransport",
     "Snapshot",
     "Source",
+    "Standing",
+    "State",
     "StaticEndpoints",
     "Tell",
     "Trouble",
@@ -83,3 +87,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

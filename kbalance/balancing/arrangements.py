@@ -33,6 +33,10 @@ class ByName:
     connections: int | None = None
     """Places that take requests in turn, one connection each; ``None``: as many connections as there are requests under way."""
 
+    def __post_init__(self) -> None:
+        if self.connections is not None and self.connections < 1:
+            raise ValueError("connections is 1 or more")
+
     def group(self, origin: Origin, random: Random, hooks: Hooks, now: float) -> Group:
         places = 1 if self.connections is None else self.connections
         group = Group(origin, replace(_ONE, per_endpoint=None if self.connections is None else 1), random, hooks)
@@ -49,6 +53,10 @@ class Balanced:
 
     source: Source
     behaviour: Behaviour
+
+    def __post_init__(self) -> None:
+        if not callable(getattr(self.source, "follow", None)):
+            raise TypeError(f"source={self.source!r} has no method follow; give StaticEndpoints({{HOST: [...]}}) for a list")
 
     def group(self, origin: Origin, random: Random, hooks: Hooks, now: float) -> Group:
         return Group(origin, self.behaviour, random, hooks)

@@ -58,9 +58,9 @@ class AsyncEngine(httpx.AsyncBaseTransport):
         self._groups: dict[Key, Group] = {}
         self._inbox: deque[tuple[Group, News]] = deque()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._ordinary: httpx.AsyncBaseTransport | None = (
-            setup.ordinary if isinstance(setup.ordinary, httpx.AsyncBaseTransport) else None
-        )
+        if setup.ordinary is not None and not isinstance(setup.ordinary, httpx.AsyncBaseTransport):
+            raise TypeError(f"ordinary={setup.ordinary!r}: give an httpx.AsyncBaseTransport")
+        self._ordinary: httpx.AsyncBaseTransport | None = setup.ordinary
         self._closed = False
         self._forget()
 
@@ -110,7 +110,7 @@ class AsyncEngine(httpx.AsyncBaseTransport):
                     return await self._exchange(link, request, outgoing, timeouts)
                 except ExchangeError as error:
                     if not attempts.broke(link, error, loop.time()):
-                        raise to_httpx(error) from error
+                        raise to_httpx(error, str(link.member)) from error
         except NotBalanced:
             return await self._ordinarily(request)
         finally:
@@ -385,8 +385,8 @@ class AsyncEngine(httpx.AsyncBaseTransport):
         try:
             opened = await self._opened_alone(loop, member, request, until_s - loop.time())
         except BaseException as error:
-            # Whoever waits for it has met the same, unless this request was merely given up.
-            opening.set_result(error if isinstance(error, httpx.TransportError) else None)
+            # Whoever waits for it has met the same; time-outs and giving up are each request's own.
+            opening.set_result(error if isinstance(error, httpx.ConnectError) else None)
             raise
         else:
             opening.set_result(None)
@@ -407,7 +407,7 @@ class AsyncEngine(httpx.AsyncBaseTransport):
             if isinstance(error, TimeoutError):
                 raise httpx.ConnectTimeout("not open in time") from error
             if isinstance(error, ExchangeError):
-                raise opening_to_httpx(error) from error
+                raise opening_to_httpx(error, str(member)) from error
             raise
         now = loop.time()
         if pool is not self._pool or self._closed:

@@ -70,7 +70,7 @@ class Attempts:
     def not_opened(self, member: Member, error: Exception, now: float) -> bool:
         """No connection opened, so nothing was sent; whether another member is to be tried."""
         self._failed(member, error, now)
-        self._group.refresh()
+        self._group.refresh(now)
         return self._elsewhere(member, error)
 
     def broke(self, link: Pooled, error: ExchangeError, now: float) -> bool:

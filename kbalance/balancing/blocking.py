@@ -4,7 +4,8 @@ import contextlib
 import math
 import socket
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from threading import Event, RLock
 from typing import cast
@@ -56,9 +57,13 @@ class Engine(httpx.BaseTransport):
         self._groups: dict[Key, Group] = {}
         self._expecting: dict[Group, list[Event]] = {}
         self._dialling: set[BlockingLink] = set()
-        self._ordinary = setup.ordinary if isinstance(setup.ordinary, httpx.BaseTransport) else None
+        if setup.ordinary is not None and not isinstance(setup.ordinary, httpx.BaseTransport):
+            raise TypeError(f"ordinary={setup.ordinary!r}: give an httpx.BaseTransport")
+        self._ordinary: httpx.BaseTransport | None = setup.ordinary
         self._next_expiry_s = math.inf
         self._closed = False
+        self.abandoned: deque[Callable[[], None]] = deque()
+        """Responses whose reader went away, to be left as soon as nothing else is under way."""
 
     def __repr__(self) -> str:
         with self._lock:
@@ -92,7 +97,7 @@ class Engine(httpx.BaseTransport):
                     with self._lock:
                         again = attempts.broke(link, error, time.monotonic())
                     if not again:
-                        raise to_httpx(error) from error
+                        raise to_httpx(error, str(link.member)) from error
         except NotBalanced:
             return self._ordinarily(request)
         finally:
@@ -114,6 +119,9 @@ class Engine(httpx.BaseTransport):
             # Without the lock: whoever holds the connection's turn may want it.
             if link.fileno() >= 0:
                 link.end(httpx.ReadError(CLOSED))
+            if not link.polled:
+                # A response that nobody reads at the moment.
+                link.shut()
         try:
             end_all(list(self._groups.values()))
         finally:
@@ -305,6 +313,8 @@ class Engine(httpx.BaseTransport):
 
     def _leased(self, group: Group, attempts: Attempts, seconds: float | None) -> Lease:
         """A member and its connection, or a place for one, as soon as something is free."""
+        while self.abandoned:
+            self.abandoned.popleft()()
         event, until_s = Event(), math.inf if seconds is None else time.monotonic() + seconds
         with self._lock:
             now = time.monotonic()
@@ -405,7 +415,7 @@ class Engine(httpx.BaseTransport):
         except BaseException as error:
             self._not_opened(member)
             if isinstance(error, ExchangeError):
-                raise opening_to_httpx(error) from error
+                raise opening_to_httpx(error, str(member)) from error
             raise
         with self._lock:
             now = time.monotonic()
@@ -492,10 +502,17 @@ class _Body(httpx.SyncByteStream):
                     self._engine.pull(link, self._seconds)
                 else:
                     return
+        except GeneratorExit:
+            # Perhaps by the garbage collector, which comes in the middle of anything; `close` comes in its own time.
+            self._engine.abandoned.append(self.close)
+            raise
         except ExchangeError as error:
-            raise to_httpx(error) from error
-        finally:
             self.close()
+            raise to_httpx(error, str(link.member) if link is not None else "") from error
+        except BaseException:
+            self.close()
+            raise
+        self.close()
 
     def close(self) -> None:
         link, self._link = self._link, None

@@ -4,6 +4,8 @@ import math
 import select
 import socket
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from threading import Condition
 
 import httpx
@@ -12,6 +14,7 @@ from kbalance.balancing.members import Member
 from kbalance.balancing.pool import Pooled
 from kbalance.errors import ExchangeError
 from kbalance.model.target import Address
+from kbalance.model.words import Failure
 from kbalance.wire.connection import Tls
 
 LONGEST_MS = 2**31 - 1
@@ -22,7 +25,7 @@ READ = select.POLLIN | select.POLLHUP | select.POLLERR
 class BlockingLink(Pooled):
     """A connection that its thread waits for; nobody else touches it meanwhile but to end it."""
 
-    __slots__ = ("error", "reading", "turn")
+    __slots__ = ("error", "polled", "reading", "turn")
 
     def __init__(self, member: Member, address: Address, tls: Tls | None) -> None:
         super().__init__(member, address, tls)
@@ -30,6 +33,8 @@ class BlockingLink(Pooled):
         """Why it is of no more use."""
         self.turn = Condition()
         """Held around every use of its streams, but for waiting."""
+        self.polled = 0
+        """Threads that wait for its descriptor."""
         self.reading = False
         """Whether some thread waits for what comes."""
 
@@ -47,6 +52,19 @@ class BlockingLink(Pooled):
             finally:
                 self.turn.release()
         return self.error is None and not self.mux.protocol.closing
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Its turn; whatever interrupts a use of its streams half-way leaves them of no use to anybody."""
+        with self.turn:
+            try:
+                yield
+            except (ExchangeError, httpx.HTTPError, ValueError):
+                raise
+            except BaseException:
+                if self.mux is not None:
+                    self._lose(ExchangeError(Failure.CLOSED, "interrupted"))
+                raise
 
     def end(self, error: httpx.TransportError) -> None:
         """Makes whoever waits raise this; from another thread, so the descriptor stays."""
@@ -94,9 +112,15 @@ class BlockingLink(Pooled):
         return ready
 
     def poll(self, mask: int, seconds: float | None) -> int:
+        if self.fileno() < 0:
+            return 0
         poll = select.poll()
         poll.register(self.sock, mask)
-        found = poll.poll(None if seconds is None else min(math.ceil(seconds * 1000), LONGEST_MS))
+        self.polled += 1
+        try:
+            found = poll.poll(None if seconds is None else min(math.ceil(seconds * 1000), LONGEST_MS))
+        finally:
+            self.polled -= 1
         return found[0][1] if found else 0
 
     # Many exchanges; the turn is held

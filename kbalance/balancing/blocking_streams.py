@@ -6,7 +6,8 @@ nor TLS may be used by two threads at once.
 
 import select
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 import httpx
@@ -23,6 +24,9 @@ from kbalance.model.words import Failure
 
 class Owner(Protocol):
     """Whose connection it is."""
+
+    abandoned: deque[Callable[[], None]]
+    """What is to be left as soon as nothing else is under way."""
 
     def release(self, link: BlockingLink) -> None: ...
     def answered(self, link: BlockingLink, status: int, began_s: float) -> None: ...
@@ -48,7 +52,7 @@ class BlockingStream:
         self._news = False
         self._left = False
         fields = request_fields(request)
-        with link.turn:
+        with link.held():
             if link.error is not None:
                 raise Unanswered(Failure.CLOSED, str(link.error), unsent=True)
             self.exchange: Exchange = self._mux.begin(fields, self._wake, end=end)
@@ -64,7 +68,7 @@ class BlockingStream:
             ExchangeError, httpx.TransportError: the stream's end, or `late` after so many seconds.
         """
         until_s = float("inf") if seconds is None else time.monotonic() + seconds
-        with self._link.turn:
+        with self._link.held():
             self._check()
             while not self._news and (left_s := until_s - time.monotonic()) > 0:
                 self._work(left_s)
@@ -72,6 +76,7 @@ class BlockingStream:
             self._check()
         if not in_time:
             silent = late("the server was silent for too long")
+            self._link.reusable = self._link.reusable and not self._mux.dead_to(self.exchange)
             self._owner.late(self._link, silent)
             raise silent
 
@@ -106,7 +111,7 @@ class BlockingStream:
     def send(self, data: bytes, seconds: float | None, *, end: bool) -> None:
         """Sends a part of the body, as the windows allow; stops when the answer is complete."""
         while not self.exchange.ended:
-            with self._link.turn:
+            with self._link.held():
                 taken = self._mux.protocol.send_data(self.exchange.number, data, end=end)
                 self._link.push_streams()
             data = data[taken:]
@@ -124,7 +129,7 @@ class BlockingStream:
                 left -= len(part)
                 check_length(outgoing, left, left >= 0)
             self.send(part, seconds, end=False)
-            with self._link.turn:
+            with self._link.held():
                 self._link.look()
             if self.exchange.over:
                 return
@@ -137,22 +142,27 @@ class BlockingStream:
             if self.exchange.ended:
                 return None
             self.wait(seconds, httpx.ReadTimeout)
-        with self._link.turn:
+        with self._link.held():
             data = self._mux.take_part(self.exchange)
             self._link.push_streams()
         return data
 
     def body(self) -> bytes:
         """All of a complete response's body."""
-        with self._link.turn:
+        with self._link.held():
             return self._mux.take_body(self.exchange)
+
+    def abandon(self) -> None:
+        """Has somebody leave it soon."""
+        if not self._left:
+            self._owner.abandoned.append(self.leave)
 
     def leave(self) -> None:
         """It is over, or nobody wants the rest."""
         if self._left:
             return
         self._left = True
-        with self._link.turn:
+        with self._link.held():
             if not self.exchange.ended or self.exchange.parts:
                 self._mux.abandon(self.exchange)
             self._link.push_streams()
@@ -202,10 +212,17 @@ class _Body(httpx.SyncByteStream):
         try:
             while (part := self._stream.part(self._seconds)) is not None:
                 yield part
+        except GeneratorExit:
+            # Perhaps by the garbage collector, which comes in the middle of anything; `close` comes in its own time.
+            self._stream.abandon()
+            raise
         except ExchangeError as error:
-            raise to_httpx(error) from error
-        finally:
             self.close()
+            raise to_httpx(error) from error
+        except BaseException:
+            self.close()
+            raise
+        self.close()
 
     def close(self) -> None:
         self._stream.leave()

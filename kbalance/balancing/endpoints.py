@@ -37,9 +37,7 @@ class Endpoint:
     def __post_init__(self) -> None:
         ip, port = self.address
         if not _is_ip(ip) or not isinstance(port, int) or not 0 < port < 65536:
-            raise ValueError(
-                f"{self.address} is no address of an endpoint; give an IP address and a port, as in ('127.0.0.1', 80)"
-            )
+            raise ValueError(f"{self.address} is no endpoint's address; give IP address and port, as in ('127.0.0.1', 80)")
         object.__setattr__(self, "address", Address(ip, port))
 
     def __str__(self) -> str:

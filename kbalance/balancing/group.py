@@ -14,6 +14,8 @@ from kbalance.balancing.settings import Behaviour
 
 log = logging.getLogger("kbalance.balancing")
 
+REFRESH_S = 5.0
+"""Between two looks that unreachable endpoints bring about: a host that is gone is met by every client of its Pods."""
 SLOW_START_DRAWS = 16
 """Endpoints that start slowly are passed over at most so often; then one of them takes the request."""
 
@@ -54,6 +56,7 @@ class Group:
         self.leaving: list[Member] = []
         """Those that it lists no more and that still have connections."""
         self._random = random
+        self._refreshed_s = -math.inf
         self.returns_s = math.inf
         """When the next ejected one may come back."""
         self._available: list[Member] = []
@@ -253,9 +256,10 @@ class Group:
         member.failed += 1
         self._count(member, now, why)
 
-    def refresh(self) -> None:
+    def refresh(self, now: float) -> None:
         """A member was not to be reached: there may be news that did not come."""
-        if self.following is not None:
+        if self.following is not None and now >= self._refreshed_s + REFRESH_S:
+            self._refreshed_s = now
             try:
                 self.following.refresh()
             except Exception:

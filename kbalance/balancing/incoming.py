@@ -22,15 +22,19 @@ _EXCEPTIONS: dict[Failure, type[httpx.TransportError]] = {
 """Everything else is the server's breach of the protocol, as stock httpx sees it too."""
 
 
-def to_httpx(error: ExchangeError) -> httpx.TransportError:
-    """The httpx exception for a failure on an open connection."""
-    return _EXCEPTIONS.get(error.failure, httpx.RemoteProtocolError)(str(error))
+def to_httpx(error: ExchangeError, where: str = "") -> httpx.TransportError:
+    """The httpx exception for a failure on an open connection.
+
+    Args:
+        where: the endpoint.
+    """
+    return _EXCEPTIONS.get(error.failure, httpx.RemoteProtocolError)(f"{where}: {error}" if where else str(error))
 
 
-def opening_to_httpx(error: ExchangeError) -> httpx.TransportError:
-    """The httpx exception for a connection that did not open."""
+def opening_to_httpx(error: ExchangeError, where: str) -> httpx.TransportError:
+    """The httpx exception for a connection to an endpoint that did not open."""
     late = error.failure is Failure.CONNECT_TIMEOUT
-    return httpx.ConnectTimeout(str(error)) if late else httpx.ConnectError(str(error))
+    return (httpx.ConnectTimeout if late else httpx.ConnectError)(f"{where}: {error}")
 
 
 class _Known(NamedTuple):

@@ -19,12 +19,14 @@ EAGER_MOST = 64 << 20
 class Exchange:
     """A request under way and what came of it."""
 
-    __slots__ = ("eager", "ended", "error", "head", "number", "parts", "wake")
+    __slots__ = ("eager", "ended", "error", "head", "heard", "number", "parts", "wake")
 
     def __init__(self, number: int, wake: Callable[[], None]) -> None:
         self.number = number
         self.wake = wake
         """Called whenever something has changed."""
+        self.heard = 0
+        """`Multiplex.heard` when it began."""
         self.head: Head | None = None
         self.parts: deque[bytes] = deque()
         """Of the body, not taken yet."""
@@ -45,6 +47,8 @@ class Multiplex:
     def __init__(self) -> None:
         self.protocol = Http2Connection()
         self.answered = 0
+        self.heard = 0
+        """Times that something came."""
         self.settled = False
         """Whether the server may have changed how many exchanges it takes since this was last looked at."""
         self._exchanges: dict[int, Exchange] = {}
@@ -70,11 +74,13 @@ class Multiplex:
             raise Unanswered(error.failure, str(error), unsent=True) from error
         made = self._exchanges[number] = Exchange(number, wake)
         made.eager = not end
+        made.heard = self.heard
         return made
 
     def feed(self, data: bytes) -> ExchangeError | None:
         """Takes in what came, ``b""`` being the end; why the connection is over, if it is."""
         lost = None
+        self.heard += bool(data)
         for event in self.protocol.receive(data):
             self.settled = self.settled or isinstance(event, Settled)
             if isinstance(event, Lost):
@@ -130,6 +136,10 @@ class Multiplex:
                 # Each its own, since httpx notes on it whose request it was.
                 exchange.error = error if isinstance(error, ExchangeError) else type(error)(str(error))
             exchange.wake()
+
+    def dead_to(self, exchange: Exchange) -> bool:
+        """Whether nothing at all has come since this one began, so that a time-out says something of the connection."""
+        return self.heard == exchange.heard
 
     def take_part(self, exchange: Exchange) -> bytes:
         """The next part of the body; the server may send as much more."""

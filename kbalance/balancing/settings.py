@@ -49,6 +49,10 @@ class Ejection:
     statuses: frozenset[int] = frozenset({502, 503, 504})
     """Answers that count as failures: a Pod that refuses quickly would otherwise draw the traffic of two choices."""
 
+    def __post_init__(self) -> None:
+        if self.after < 0 or self.for_s <= 0 or self.longest_s < self.for_s or not 0 <= self.share <= 1:
+            raise ValueError("an ejection is after 0 or more failures, for more than 0 s, of a share between 0 and 1")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retries:
@@ -63,6 +67,10 @@ class Retries:
     least_per_s: float = 10.0
     """So many are allowed however few requests there are."""
 
+    def __post_init__(self) -> None:
+        if self.attempts < 1 or self.share < 0 or self.least_per_s < 0:
+            raise ValueError("a request has 1 attempt or more, and a budget of retries 0 or more")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Zone:
@@ -74,6 +82,10 @@ class Zone:
     """While fewer than this share of the near endpoints are available, requests go to all."""
     most_busy: float | None = None
     """Requests under way per near endpoint, on average, from which on requests go to all; ``None``: no limit."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.least_share <= 1 or (self.most_busy is not None and self.most_busy <= 0):
+            raise ValueError("least_share is between 0 and 1, and most_busy more than 0")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +102,10 @@ class Behaviour:
     retries: Retries = field(default_factory=Retries)
 
     def __post_init__(self) -> None:
+        if self.policy not in list(EndpointPolicy):
+            raise ValueError(f"policy={self.policy!r}: give one of {', '.join(EndpointPolicy)}")
         object.__setattr__(self, "policy", EndpointPolicy(self.policy))
+        if self.slow_start_s < 0:
+            raise ValueError("slow_start_s is 0 or more")
         if self.per_endpoint is not None and self.per_endpoint < 1:
             raise ValueError("per_endpoint is at least 1")

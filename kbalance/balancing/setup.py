@@ -55,6 +55,12 @@ class Setup:
     _making: Lock = field(init=False, default_factory=Lock)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.verify, bool | ssl.SSLContext):
+            raise TypeError(f"verify={self.verify!r}: give an ssl.SSLContext, or True or False")
+        if not isinstance(self.hooks, Hooks):
+            raise TypeError(f"hooks={self.hooks!r}: give an instance of a subclass of Hooks")
+        if self.keep_open < 0:
+            raise ValueError("keep_open is 0 or more")
         if not self.http1 and not self.http2:
             raise ValueError("neither HTTP/1.1 nor HTTP/2 may be spoken")
         self.watched = type(self.hooks) is not Hooks

@@ -166,7 +166,7 @@ class Follower:
         self._thread.start()
 
     def refresh(self) -> None:
-        """As `Following.refresh` has it: a new list, once a second at most."""
+        """As `Following.refresh` has it."""
         self._watching.refresh()
 
     def close(self) -> None:

@@ -65,6 +65,7 @@ class Stream:
         except TimeoutError as error:
             silent = late("the server was silent for too long")
             if self._link is not None:
+                self._link.reusable = self._link.reusable and not self._mux.dead_to(self.exchange)
                 self._owner.late(self._link, silent)
             raise silent from error
         finally:

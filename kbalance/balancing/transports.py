@@ -172,7 +172,7 @@ def _balanced(
     return Balanced(
         source=source,
         behaviour=Behaviour(
-            policy=EndpointPolicy(policy),
+            policy=policy,  # type: ignore[arg-type]  # checked, and made one, there
             per_endpoint=per_endpoint,
             zone=Zone(name=zone) if isinstance(zone, str) else zone,
             slow_start_s=slow_start_s,

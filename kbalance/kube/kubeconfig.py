@@ -31,6 +31,8 @@ _FILES = {"cluster": ("certificate-authority",), "user": ("client-certificate", 
 """Fields with a path, which is relative to the file that it stands in."""
 _WORDS = ("token", "username", "password", "as", "as-uid")
 """Fields of a user that are text, even where YAML takes them for numbers."""
+CONNECTIONS = 256
+"""That are kept to one API server: a watch of each Service that a client talks to has one for itself."""
 _LOADING = threading.Lock()
 """The library remembers temporary files by their content, for all threads."""
 
@@ -276,7 +278,7 @@ def _loaded(cluster: Entry, user: Entry, user_value: Mapping[str, Any]) -> tuple
         "clusters": [library.ConfigNode("cluster", {"name": "chosen", "cluster": cluster.value}, cluster.file)],
         "users": [library.ConfigNode("user", {"name": "chosen", "user": dict(user_value)}, user.file)],
     }
-    configuration = Configuration(retries=False, connection_pool_maxsize=16)
+    configuration = Configuration(retries=False, connection_pool_maxsize=CONNECTIONS)
     try:
         with tempfile.TemporaryDirectory(prefix="kbalance-") as folder:
             loader = library.KubeConfigLoader(
@@ -365,7 +367,7 @@ def _from_pod(access: Access, folder: Path) -> Loaded:
     library: Any = incluster_config
     if access.context:
         raise DiscoveryError(f"There is no kubeconfig here that could have a context {access.context}; leave --context out.")
-    configuration = Configuration(retries=False, connection_pool_maxsize=16)
+    configuration = Configuration(retries=False, connection_pool_maxsize=CONNECTIONS)
     try:
         library.InClusterConfigLoader(str(folder / "token"), str(folder / "ca.crt"), try_refresh_token=False).load_and_set(
             configuration

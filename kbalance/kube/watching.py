@@ -64,7 +64,7 @@ class Timing:
     longest_pause_s: float = 10.0
     idle_s: float = 60.0
     """Before another look for slices where there were none."""
-    refresh_s: float = 5.0
+    refresh_s: float = 1.0
     """Between two looks that somebody asked for."""
 
 

@@ -125,11 +125,13 @@ class AsyncCaller:
         return repr(self.transport)
 
     def tasks(self) -> int:
-        """That are still there, after a few turns of the loop for those that have just been told to end."""
+        """That are still there, after the time that those need which have just been told to end."""
 
         async def count() -> int:
-            for _ in range(10):
-                await asyncio.sleep(0)
+            for _ in range(200):
+                if len(asyncio.all_tasks()) == 1:
+                    break
+                await asyncio.sleep(0.005)
             return len(asyncio.all_tasks()) - 1
 
         return self._run(count()).result(PATIENCE_S)

@@ -2,8 +2,10 @@
 
 import logging
 import os
+import socket
 import ssl
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -27,7 +29,7 @@ from kbalance.balancing import (
 from kbalance.model.target import Address
 from kbalance.model.words import EndpointPolicy
 from kbalance.testbed.scenario import Fault
-from tests.balancing.fleet import HOST, ask, ask_in_turn, calling, fleet, got, met
+from tests.balancing.fleet import HOST, KINDS, ask, ask_in_turn, calling, fleet, got, met
 from tests.wire.certificates import Certificates
 from tests.wire.server import always, read_request, serving
 
@@ -502,3 +504,90 @@ def test_addresses_may_be_plain_pairs(kind: str) -> None:
         pairs = [tuple(pods.pods[1].address), Address(*pods.pods[2].address), tuple(pods.pods[1].address)]
         with calling(kind, StaticEndpoints({HOST: pairs})) as caller:  # type: ignore[dict-item]
             assert len(set(ask_in_turn(caller, 2))) == 2
+
+
+# Ends
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"policy": "round-roobin"},
+        {"per_endpoint": 0},
+        {"slow_start_s": -1.0},
+        {"keep_open": -1},
+        {"verify": "/etc/ssl/ca.pem"},
+        {"hooks": Hooks},
+        {"ordinary": object()},
+    ],
+    ids=lambda wrong: next(iter(wrong)),
+)
+def test_what_makes_no_sense_is_refused_at_once(kind: str, wrong: dict[str, Any]) -> None:
+    with pytest.raises((TypeError, ValueError), match=next(iter(wrong))):
+        KINDS[kind](StaticEndpoints({}), 5.0, 1, **wrong)
+
+
+def test_a_source_is_something_that_can_be_followed(kind: str) -> None:
+    with pytest.raises(TypeError, match="no method follow"):
+        KINDS[kind]({HOST: [("127.0.0.1", 80)]}, 5.0, 1)
+
+
+@pytest.mark.parametrize("fails", ["follow", "refresh"])
+def test_a_source_that_fails_is_trouble_and_no_outage(kind: str, fails: str, caplog: pytest.LogCaptureFixture) -> None:
+    class Broken(Told):
+        def follow(self, origin: Origin, tell: Tell) -> Following:
+            if fails == "follow":
+                raise ZeroDivisionError("by design")
+            return super().follow(origin, tell)
+
+        def refresh(self) -> None:
+            raise ZeroDivisionError("by design")
+
+    with fleet(1, 2) as pods, serving(always(OK)) as server:
+        pods.fault(2, Fault.REFUSE)
+        source = Broken(Known(endpoints=(pods.endpoint(1), pods.endpoint(2))))
+        with calling(kind, source) as caller:
+            answers = set(ask_in_turn(caller, 3, url=f"http://localhost:{server.address.port}/"))
+
+    assert answers == ({"there"} if fails == "follow" else {"pod-1"})
+    assert any(r.exc_info and r.exc_info[0] is ZeroDivisionError for r in caplog.records)
+
+
+def test_a_post_waits_for_an_ejection_to_end_when_all_others_are_full(kind: str) -> None:
+    with fleet(1, 2) as pods:
+        ejection = Ejection(after=1, for_s=0.2)
+        with calling(kind, pods.source, per_endpoint=1, ejection=ejection, timeout=5.0) as caller:
+            pods.fault(2, Fault.REFUSE)
+            ask_in_turn(caller, 2)
+            pods.fault(2, Fault.NONE)
+            pods.fault(1, Fault.HANG)
+            held = caller.begin(timeout=3.0)
+            pods.until(lambda: any(e.busy for e in caller.snapshot().hosts[0].endpoints))
+            began_s = time.monotonic()
+
+            assert got(caller.begin("POST")) == "pod-2"
+            assert time.monotonic() - began_s < 2.0
+            assert got(held) == "ReadTimeout"
+
+
+def test_a_name_whose_first_address_is_silent_is_reached_at_another(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first one takes no connection, since its queue of them is full."""
+    known = socket.getaddrinfo
+    with serving(always(OK)) as server, socket.create_server(("127.0.0.2", server.address.port), backlog=0) as full:
+        filling = [socket.socket() for _ in range(4)]
+        for one in filling:
+            one.setblocking(False)
+            one.connect_ex(full.getsockname())
+
+        def resolve(host: Any, port: Any, *rest: Any, **more: Any) -> Any:
+            if host != "two.test":
+                return known(host, port, *rest, **more)
+            return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", place) for place in (full.getsockname(), server.address)]
+
+        monkeypatch.setattr(socket, "getaddrinfo", resolve)
+        with calling(kind, Told(Trouble(reason="away")), timeout=5.0) as caller:
+            answer = got(caller.begin(url=f"http://two.test:{server.address.port}/"))
+        for one in filling:
+            one.close()
+
+    assert answer == "there"

@@ -2,10 +2,11 @@
 
 from collections import Counter
 from random import Random
+from typing import Any
 
 import pytest
 
-from kbalance.balancing.endpoints import Elsewhere, Endpoint, Known, Origin, Trouble
+from kbalance.balancing.endpoints import Elsewhere, Endpoint, Known, News, Origin, StaticEndpoints, Trouble
 from kbalance.balancing.group import Group, State
 from kbalance.balancing.hooks import Hooks
 from kbalance.balancing.members import Member, give_back
@@ -299,6 +300,24 @@ def test_nobody_is_ejected_where_that_is_off() -> None:
     assert set(drawn(group, 4)) == {"web-1", "web-2"}
 
 
+def test_an_ejected_endpoint_that_leaves_and_returns_is_tried_again_in_its_time() -> None:
+    group = made(known(2), Behaviour(ejection=Ejection(after=1, for_s=10.0)))
+    one = named(group, "web-1")
+    one.open = 1
+    group.failed(one, 0.0, "refused")
+    group.hear(known(1, first=2), 1.0)
+    drawn(group, 1, 2.0)
+    group.hear(known(2), 3.0)
+
+    assert (set(drawn(group, 4, 9.9)), set(drawn(group, 4, 10.0))) == ({"web-2"}, {"web-1", "web-2"})
+
+
+def test_a_full_zone_is_helped_by_the_others() -> None:
+    group = made(known(2, zones=("a", "b")), Behaviour(zone=Zone(name="a"), per_endpoint=1))
+
+    assert [str(group.take(0.0)) for _ in range(3)] == ["web-2", "web-1", "None"]
+
+
 # Retries
 
 
@@ -357,6 +376,53 @@ def test_lifetimes_lie_within_their_jitter() -> None:
     assert 80 <= min(ages) < 82
     assert 118 < max(ages) <= 120
     assert (min(requests), max(requests)) == (40, 60)
+
+
+@pytest.mark.parametrize(
+    ("make", "wrong"),
+    [
+        (Ejection, {"after": -1}),
+        (Ejection, {"for_s": 0.0}),
+        (Ejection, {"share": 7.0}),
+        (Retries, {"attempts": 0}),
+        (Retries, {"share": -1.0}),
+        (Zone, {"name": "a", "least_share": 9.0}),
+        (Zone, {"name": "a", "most_busy": 0}),
+    ],
+)
+def test_rules_that_make_no_sense_are_refused(make: Any, wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"ejection|attempt|least_share"):
+        make(**wrong)
+
+
+@pytest.mark.parametrize("host", ["web:80", "http://web/", ""])
+def test_a_host_is_a_host(host: str) -> None:
+    with pytest.raises(ValueError, match="is no host"):
+        StaticEndpoints({host: []})
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:80", ("web", 80), ("127.0.0.1", 0), ("127.0.0.1", "80")])
+def test_an_address_is_an_address(address: Any) -> None:
+    with pytest.raises(ValueError, match="no endpoint's address"):
+        StaticEndpoints({"web": [address]})
+
+
+def test_a_list_may_be_changed_by_whoever_is_told_of_it() -> None:
+    source, told = StaticEndpoints({"web.": [("127.0.0.1", 80)]}), list[News]()
+
+    def tell(news: News) -> None:
+        told.append(news)
+        if len(told) == 1:
+            source.update("WEB", [("::1", 81)])
+
+    following = source.follow(Origin("http", "web", 80), tell)
+    assert following is not None
+    following.close()
+    following.close()
+    source.update("web", [])
+
+    assert [[str(e.address) for e in one.endpoints] for one in told if isinstance(one, Known)] == [["127.0.0.1:80"], ["[::1]:81"]]
+    assert repr(source) == "<StaticEndpoints web: 0>"
 
 
 def test_settings_that_make_no_sense_are_refused() -> None:

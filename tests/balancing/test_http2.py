@@ -198,10 +198,24 @@ def test_a_stream_that_is_left_early_leaves_the_connection_alone(kind: str, port
 def test_a_time_out_ends_its_stream_only(kind: str, port: int) -> None:
     with calling(kind, source(port), **H2C) as caller:
         first = caller.begin().result(PATIENCE_S).headers["x-session"]
-        late = [got(future) for future in [caller.begin(url=path("wait"), timeout=0.1) for _ in range(3)]]
+        waiting = [caller.begin(url=path("wait"), timeout=0.2) for _ in range(3)]
+        _until(lambda: sum(e.busy for h in caller.snapshot().hosts for e in h.endpoints) == 3)
+        meanwhile = caller.begin().result(PATIENCE_S).headers["x-session"]
+        late = [got(future) for future in waiting]
         after = caller.begin().result(PATIENCE_S).headers["x-session"]
 
-    assert (late, first) == (["ReadTimeout"] * 3, after)
+    assert (late, meanwhile, after) == (["ReadTimeout"] * 3, first, first)
+
+
+@KINDS
+def test_a_connection_on_which_nothing_comes_any_more_is_left(kind: str, port: int) -> None:
+    with calling(kind, source(port), **H2C) as caller:
+        first = caller.begin().result(PATIENCE_S).headers["x-session"]
+        late = got(caller.begin(url=path("wait"), timeout=0.1))
+        after = caller.begin().result(PATIENCE_S).headers["x-session"]
+        connections = caller.snapshot().connections
+
+    assert (late, after != first, connections) == ("ReadTimeout", True, 1)
 
 
 @KINDS
