@@ -9,7 +9,6 @@ import math
 import socket
 import time
 from collections import deque
-from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import cast
 
@@ -18,11 +17,12 @@ import httpx
 from kbalance.balancing.arrangements import Arrangement
 from kbalance.balancing.attempts import CONNECT_ATTEMPT_S, Attempts
 from kbalance.balancing.endpoints import News
+from kbalance.balancing.exchanges import exchange
 from kbalance.balancing.group import Group, State
-from kbalance.balancing.incoming import opening_to_httpx, streamed_response, to_httpx, whole_response
+from kbalance.balancing.incoming import opening_to_httpx, to_httpx
 from kbalance.balancing.link import Link
 from kbalance.balancing.members import Member
-from kbalance.balancing.outgoing import LAST_CHUNK, Outgoing, check_length, chunk, encode
+from kbalance.balancing.outgoing import encode
 from kbalance.balancing.pool import Lease, Pool, Waiter
 from kbalance.balancing.setup import (
     CLOSED,
@@ -107,7 +107,7 @@ class AsyncEngine(httpx.AsyncBaseTransport):
             while True:
                 link = await self._connected(loop, group, request, timeouts, attempts)
                 try:
-                    return await self._exchange(link, request, outgoing, timeouts)
+                    return await exchange(self, link, request, outgoing, timeouts)
                 except ExchangeError as error:
                     if not attempts.broke(link, error, loop.time()):
                         raise to_httpx(error, str(link.member)) from error
@@ -218,56 +218,7 @@ class AsyncEngine(httpx.AsyncBaseTransport):
             self._ordinary = httpx.AsyncHTTPTransport(**self._setup.stock())
         return await self._ordinary.handle_async_request(request)
 
-    # One exchange
-
-    async def _exchange(self, link: Link, request: httpx.Request, outgoing: Outgoing, timeouts: Timeouts) -> httpx.Response:
-        if link.mux is not None:
-            from kbalance.balancing import streams
-
-            return await streams.exchange(self, link, request, outgoing, timeouts)
-        began_s = link.loop.time()
-        try:
-            link.last = outgoing.closes
-            link.begin(outgoing.data, request.method)
-            if outgoing.stream is not None:
-                assert isinstance(outgoing.stream, httpx.AsyncByteStream)
-                await self._upload(link, outgoing, outgoing.stream, timeouts.get("write"))
-            if link.wants_write:
-                await self._drain(link, timeouts.get("write"))
-            while (head := link.head) is None:
-                await self.wait(link, timeouts.get("read"), httpx.ReadTimeout)
-        except BaseException:
-            self._discard(link)
-            raise
-        self.answered(link, head.status, began_s)
-        if link.awaiting:
-            return streamed_response(head, _Body(self, link, timeouts.get("read")))
-        body = link.take_body()
-        self.release(link)
-        return whole_response(head, body)
-
-    async def _upload(self, link: Link, outgoing: Outgoing, stream: httpx.AsyncByteStream, seconds: float | None) -> None:
-        """Sends a body as it is made; stops when the server answers before it has all of it."""
-        link.last = True
-        left = outgoing.length
-        async for part in stream:
-            if not outgoing.chunked:
-                left -= len(part)
-                check_length(outgoing, left, left >= 0)
-            link.more(chunk(part) if outgoing.chunked else part)
-            await self._drain(link, seconds)
-            # A body made without waiting would otherwise keep the loop from seeing an early answer.
-            await asyncio.sleep(0)
-            if link.head is not None:
-                link.last = link.last and (outgoing.chunked or left > 0)
-                return
-        check_length(outgoing, left, left == 0 or outgoing.chunked)
-        link.more(LAST_CHUNK if outgoing.chunked else b"")
-        link.last = outgoing.closes
-
-    async def _drain(self, link: Link, seconds: float | None) -> None:
-        while link.wants_write and link.head is None:
-            await self.wait(link, seconds, httpx.WriteTimeout)
+    # For exchanges
 
     async def wait(self, link: Link, seconds: float | None, late: type[httpx.TimeoutException]) -> None:
         """Until something has changed on a connection; for the transport and its response bodies.
@@ -319,7 +270,7 @@ class AsyncEngine(httpx.AsyncBaseTransport):
                 if known.error is None:
                     return known
                 # It ended between being given and being used.
-                self._discard(known)
+                self.discard(known)
                 continue
             if until_s is None:
                 seconds = timeouts.get("connect")
@@ -332,7 +283,7 @@ class AsyncEngine(httpx.AsyncBaseTransport):
                 continue
             if not member.leaving:
                 return link
-            self._discard(link)
+            self.discard(link)
 
     async def _turn(self, loop: asyncio.AbstractEventLoop, group: Group, attempts: Attempts, seconds: float | None) -> Lease:
         """Waits until something is free."""
@@ -465,9 +416,10 @@ class AsyncEngine(httpx.AsyncBaseTransport):
     def abandon(self, link: Link) -> None:
         """Closes a connection in the middle of a response."""
         link.fail(httpx.ReadError("the response was closed while it was read"))
-        self._discard(link)
+        self.discard(link)
 
-    def _discard(self, link: Link) -> None:
+    def discard(self, link: Link) -> None:
+        """Closes a connection whose exchange came to nothing."""
         self._pool.discard_idle(link) if link.idle else self._pool.discard(link)
         self._serve()
 
@@ -509,39 +461,6 @@ class AsyncEngine(httpx.AsyncBaseTransport):
         following = min(following, self._pool.returns_s())
         if following < self._next_sweep:
             self._sweep_at(following)
-
-
-class _Body(httpx.AsyncByteStream):
-    """The rest of a response, read as it is consumed; holds the connection until then."""
-
-    def __init__(self, transport: "AsyncEngine", link: Link, seconds: float | None) -> None:
-        self._transport = transport
-        self._link: Link | None = link
-        self._seconds = seconds
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        try:
-            while (link := self._link) is not None:
-                if link.parts:
-                    yield link.take_part()
-                elif link.awaiting:
-                    await self._transport.wait(link, self._seconds, httpx.ReadTimeout)
-                else:
-                    return
-        except ExchangeError as error:
-            raise to_httpx(error) from error
-        finally:
-            await self.aclose()
-
-    async def aclose(self) -> None:
-        link, self._link = self._link, None
-        if link is None:
-            return
-        if link.awaiting:
-            self._transport.abandon(link)
-        else:
-            link.take_body()
-            self._transport.release(link)
 
 
 async def _addresses(loop: asyncio.AbstractEventLoop, host: str, port: int) -> list[Address]:

@@ -5,7 +5,7 @@ import math
 import socket
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future
 from threading import Event, RLock
 from typing import cast
@@ -14,12 +14,13 @@ import httpx
 
 from kbalance.balancing.arrangements import Arrangement
 from kbalance.balancing.attempts import CONNECT_ATTEMPT_S, Attempts
+from kbalance.balancing.blocking_exchanges import exchange
 from kbalance.balancing.blocking_link import BlockingLink
 from kbalance.balancing.endpoints import News
 from kbalance.balancing.group import Group, State
-from kbalance.balancing.incoming import opening_to_httpx, streamed_response, to_httpx, whole_response
+from kbalance.balancing.incoming import opening_to_httpx, to_httpx
 from kbalance.balancing.members import Member
-from kbalance.balancing.outgoing import LAST_CHUNK, Outgoing, check_length, chunk, encode
+from kbalance.balancing.outgoing import encode
 from kbalance.balancing.pool import Lease, Waiter
 from kbalance.balancing.setup import (
     CLOSED,
@@ -92,7 +93,7 @@ class Engine(httpx.BaseTransport):
             while True:
                 link = self._connected(group, request, timeouts, attempts)
                 try:
-                    return self._exchange(link, request, outgoing, timeouts)
+                    return exchange(self, link, request, outgoing, timeouts)
                 except ExchangeError as error:
                     with self._lock:
                         again = attempts.broke(link, error, time.monotonic())
@@ -141,7 +142,12 @@ class Engine(httpx.BaseTransport):
             self._groups[key] = group
         if known is None:
             # Without the lock: a source may hold one of its own while it tells.
-            self._arrangement.start(group, self._told)
+            try:
+                self._arrangement.start(group, self._told)
+            except BaseException:
+                # Interrupted: whoever comes next begins anew.
+                self._groups.pop(key, None)
+                raise
             with self._lock:
                 late = self._closed
             if late:
@@ -195,49 +201,7 @@ class Engine(httpx.BaseTransport):
                 self._ordinary = httpx.HTTPTransport(**self._setup.stock())
         return self._ordinary.handle_request(request)
 
-    # One exchange
-
-    def _exchange(self, link: BlockingLink, request: httpx.Request, outgoing: Outgoing, timeouts: Timeouts) -> httpx.Response:
-        if link.mux is not None:
-            from kbalance.balancing import blocking_streams
-
-            return blocking_streams.exchange(self, link, request, outgoing, timeouts)
-        began_s = time.monotonic()
-        try:
-            link.last = outgoing.closes
-            link.send(outgoing.data, request.method)
-            if outgoing.stream is not None:
-                self._upload(link, outgoing, timeouts.get("write"))
-            self._push(link, timeouts.get("write"))
-            while (head := link.head) is None:
-                self.pull(link, timeouts.get("read"))
-        except BaseException:
-            self.discard(link)
-            raise
-        body = None if link.awaiting else link.take_body()
-        with self._lock:
-            now = time.monotonic()
-            self._answered(link, head.status, began_s, now)
-            if body is not None:
-                self._release(link, now)
-        if body is None:
-            return streamed_response(head, _Body(self, link, timeouts.get("read")))
-        return whole_response(head, body)
-
-    def _push(self, link: BlockingLink, seconds: float | None) -> None:
-        try:
-            link.push(seconds)
-        except httpx.TimeoutException as error:
-            self.late(link, error)
-            raise
-
-    def pull(self, link: BlockingLink, seconds: float | None) -> None:
-        """Reads once, for the transport and its response bodies."""
-        try:
-            link.pull(seconds)
-        except httpx.TimeoutException as error:
-            self.late(link, error)
-            raise
+    # For exchanges
 
     def answered(self, link: BlockingLink, status: int, began_s: float) -> None:
         """The head of a response came."""
@@ -256,26 +220,6 @@ class Engine(httpx.BaseTransport):
         group.succeeded(link.member, status, now)
         if self._setup.watched:
             self._setup.hooks.answered(group.origin, str(link.member), status, now - began_s)
-
-    def _upload(self, link: BlockingLink, outgoing: Outgoing, seconds: float | None) -> None:
-        """Sends a body as it is made; stops when the server answers before it has all of it."""
-        assert isinstance(outgoing.stream, httpx.SyncByteStream)
-        link.last = True
-        left = outgoing.length
-        for part in outgoing.stream:
-            if not outgoing.chunked:
-                left -= len(part)
-                check_length(outgoing, left, left >= 0)
-            link.send_more(chunk(part) if outgoing.chunked else part)
-            self._push(link, seconds)
-            if link.head is None and not link.lively(True):
-                link.receive()
-            if link.head is not None:
-                link.last = link.last and (outgoing.chunked or left > 0)
-                return
-        check_length(outgoing, left, left == 0 or outgoing.chunked)
-        link.send_more(LAST_CHUNK if outgoing.chunked else b"")
-        link.last = outgoing.closes
 
     # Connections
 
@@ -464,6 +408,13 @@ class Engine(httpx.BaseTransport):
             raise
         return link
 
+    def finished(self, link: BlockingLink, status: int, began_s: float) -> None:
+        """A response came with all of its body."""
+        with self._lock:
+            now = time.monotonic()
+            self._answered(link, status, began_s, now)
+            self._release(link, now)
+
     def release(self, link: BlockingLink) -> None:
         """An exchange is complete."""
         with self._lock:
@@ -483,46 +434,6 @@ class Engine(httpx.BaseTransport):
         with self._lock:
             self._pool.discard(link)
             self._pool.serve(time.monotonic())
-
-
-class _Body(httpx.SyncByteStream):
-    """The rest of a response, read as it is consumed; holds the connection until then."""
-
-    def __init__(self, engine: Engine, link: BlockingLink, seconds: float | None) -> None:
-        self._engine = engine
-        self._link: BlockingLink | None = link
-        self._seconds = seconds
-
-    def __iter__(self) -> Iterator[bytes]:
-        try:
-            while (link := self._link) is not None:
-                if link.parts:
-                    yield link.parts.popleft()
-                elif link.awaiting:
-                    self._engine.pull(link, self._seconds)
-                else:
-                    return
-        except GeneratorExit:
-            # Perhaps by the garbage collector, which comes in the middle of anything; `close` comes in its own time.
-            self._engine.abandoned.append(self.close)
-            raise
-        except ExchangeError as error:
-            self.close()
-            raise to_httpx(error, str(link.member) if link is not None else "") from error
-        except BaseException:
-            self.close()
-            raise
-        self.close()
-
-    def close(self) -> None:
-        link, self._link = self._link, None
-        if link is None:
-            return
-        if link.awaiting or link.error is not None:
-            self._engine.discard(link)
-        else:
-            link.take_body()
-            self._engine.release(link)
 
 
 def _told_by(opening: "Future[httpx.TransportError | None]", seconds: float) -> None:

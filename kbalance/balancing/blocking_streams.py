@@ -6,13 +6,12 @@ nor TLS may be used by two threads at once.
 
 import select
 import time
-from collections import deque
-from collections.abc import Callable, Iterator
-from typing import Protocol
+from collections.abc import Iterator
 
 import httpx
 
 from kbalance.balancing.attempts import Unanswered
+from kbalance.balancing.blocking_exchanges import Owner
 from kbalance.balancing.blocking_link import READ, BlockingLink
 from kbalance.balancing.incoming import http2_response, to_httpx
 from kbalance.balancing.multiplex import Exchange, Multiplex, request_fields
@@ -20,17 +19,6 @@ from kbalance.balancing.outgoing import Outgoing, check_length
 from kbalance.balancing.setup import Timeouts
 from kbalance.errors import ExchangeError
 from kbalance.model.words import Failure
-
-
-class Owner(Protocol):
-    """Whose connection it is."""
-
-    abandoned: deque[Callable[[], None]]
-    """What is to be left as soon as nothing else is under way."""
-
-    def release(self, link: BlockingLink) -> None: ...
-    def answered(self, link: BlockingLink, status: int, began_s: float) -> None: ...
-    def late(self, link: BlockingLink, error: httpx.TimeoutException) -> None: ...
 
 
 class BlockingStream:

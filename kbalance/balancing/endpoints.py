@@ -7,7 +7,7 @@ stands until it tells something else, so a source that cannot ask any more says 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
-from threading import Lock, RLock
+from threading import Lock
 from typing import NamedTuple, Protocol
 
 from kbalance.model.target import Address
@@ -141,12 +141,21 @@ class StaticEndpoints:
 class _Listening:
     def __init__(self, source: StaticEndpoints, host: str, tell: Tell) -> None:
         self._source, self.host, self._tell = source, host, tell
-        self._telling = RLock()
+        self._telling = Lock()
+        self._news = False
 
     def hear(self) -> None:
-        """Tells what is listed at this moment, so that the newest is what was told last."""
-        with self._telling:
-            self._tell(self._source.known(self.host))
+        """Tells what is listed at this moment, so that the newest is what was told last; whoever is telling already does it.
+
+        Nobody waits here, since whoever is told may hold a lock that whoever tells wants.
+        """
+        self._news = True
+        while self._news and self._telling.acquire(blocking=False):
+            try:
+                self._news = False
+                self._tell(self._source.known(self.host))
+            finally:
+                self._telling.release()
 
     def refresh(self) -> None:
         """A list has nothing newer to say."""

@@ -2,11 +2,11 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Protocol
 
 import httpx
 
 from kbalance.balancing.attempts import Unanswered
+from kbalance.balancing.exchanges import Owner
 from kbalance.balancing.incoming import http2_response, to_httpx
 from kbalance.balancing.link import Link
 from kbalance.balancing.multiplex import Exchange, Multiplex, request_fields
@@ -14,14 +14,6 @@ from kbalance.balancing.outgoing import Outgoing, check_length
 from kbalance.balancing.setup import Timeouts
 from kbalance.errors import ExchangeError
 from kbalance.model.words import Failure
-
-
-class Owner(Protocol):
-    """Whose connection it is."""
-
-    def release(self, link: Link) -> None: ...
-    def answered(self, link: Link, status: int, began_s: float) -> None: ...
-    def late(self, link: Link, error: httpx.TimeoutException) -> None: ...
 
 
 class Stream:
