@@ -10,13 +10,14 @@ import socket
 import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from threading import Lock
 from typing import cast
 
 import httpx
 
 from kbalance.balancing.arrangements import Arrangement
 from kbalance.balancing.attempts import CONNECT_ATTEMPT_S, Attempts
-from kbalance.balancing.endpoints import News
+from kbalance.balancing.endpoints import News, Trouble
 from kbalance.balancing.exchanges import exchange
 from kbalance.balancing.group import Group, State
 from kbalance.balancing.incoming import opening_to_httpx, to_httpx
@@ -43,6 +44,9 @@ from kbalance.model.target import Address
 from kbalance.model.words import Failure
 from kbalance.wire.connection import Tls
 
+INBOX_MOST = 1000
+"""News that may wait for a loop."""
+
 
 class AsyncEngine(httpx.AsyncBaseTransport):
     """Sends the requests of an `httpx.AsyncClient` over `kbalance.wire.connection.Connection`, by HTTP/1.1 or HTTP/2.
@@ -57,6 +61,7 @@ class AsyncEngine(httpx.AsyncBaseTransport):
         self._setup = setup
         self._groups: dict[Key, Group] = {}
         self._inbox: deque[tuple[Group, News]] = deque()
+        self._posting = Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         if setup.ordinary is not None and not isinstance(setup.ordinary, httpx.AsyncBaseTransport):
             raise TypeError(f"ordinary={setup.ordinary!r}: give an httpx.AsyncBaseTransport")
@@ -168,7 +173,12 @@ class AsyncEngine(httpx.AsyncBaseTransport):
 
     def _told(self, group: Group, news: News) -> None:
         """From whatever thread."""
-        self._inbox.append((group, news))
+        with self._posting:
+            if len(self._inbox) >= INBOX_MOST:
+                # No loop has run for long: of each host the newest of either kind is all that counts.
+                latest = {(one, isinstance(told, Trouble)): (one, told) for one, told in self._inbox}
+                self._inbox = deque(latest.values())
+            self._inbox.append((group, news))
         loop = self._loop
         if loop is not None:
             try:
@@ -179,7 +189,8 @@ class AsyncEngine(httpx.AsyncBaseTransport):
 
     def _hear(self) -> None:
         while self._inbox:
-            group, news = self._inbox.popleft()
+            with self._posting:
+                group, news = self._inbox.popleft()
             self._gone(group.hear(news, time.monotonic()))
             if group.state is not State.WAITING:
                 for waiter in self._expecting.pop(group, ()):

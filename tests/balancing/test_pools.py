@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from kbalance.balancing import (
+    AsyncBalancingTransport,
     AsyncPoolTransport,
     AsyncRecyclingTransport,
     AsyncRoundRobinPoolTransport,
@@ -19,6 +20,7 @@ from kbalance.balancing import (
     PoolTransport,
     RecyclingTransport,
     RoundRobinPoolTransport,
+    StaticEndpoints,
 )
 from tests.wire.server import PATIENCE_S, Script, always, read_request, serving
 
@@ -231,6 +233,28 @@ def test_the_names_of_the_library_are_there() -> None:
     assert [name for name in library.__all__ if not hasattr(library, name)] == []
     with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
         _ = library.Nothing
+
+
+def test_news_without_a_loop_do_not_pile_up() -> None:
+    """A transport whose loop has ended, and whose source goes on telling."""
+    source = StaticEndpoints({"web.shop": [("127.0.0.1", 1)]})
+    transport = AsyncBalancingTransport(source)
+
+    async def begin() -> None:
+        async with httpx.AsyncClient(transport=transport, trust_env=False) as client:
+            with pytest.raises(httpx.ConnectError):
+                await client.get("http://web.shop/")
+            transport.aclose = _nothing  # type: ignore[method-assign]
+
+    asyncio.run(begin())
+    for port in range(1, 5000):
+        source.update("web.shop", [("127.0.0.1", port)])
+
+    assert len(transport._inbox) <= 1001
+
+
+async def _nothing() -> None:
+    """Leaves it open."""
 
 
 def test_without_asyncio_the_asynchronous_ones_say_what_to_do() -> None:
