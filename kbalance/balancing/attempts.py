@@ -14,6 +14,8 @@ CONNECT_ATTEMPT_S = 1.0
 """For a connection, while there are other endpoints to try: inside a cluster a slower one has lost its SYN or its host."""
 UNPROCESSED_MOST = 10
 """Times that a server may send one request back untouched; it goes away once, or is full for a moment."""
+UNOPENED_MOST = 10
+"""Endpoints to which no connection opened; a list from DNS may be some seconds behind, and nothing was sent to any of them."""
 _BROKE = (Failure.CLOSED, Failure.RESET)
 
 
@@ -34,7 +36,7 @@ class Unanswered(ExchangeError):
 class Attempts:
     """Where a request has been."""
 
-    __slots__ = ("_at_hand", "_error", "_group", "_may_repeat", "_unprocessed", "careful", "made", "stale", "tried")
+    __slots__ = ("_at_hand", "_error", "_group", "_may_repeat", "_unopened", "_unprocessed", "careful", "made", "stale", "tried")
 
     def __init__(self, group: Group, method: str, *, at_hand: bool) -> None:
         """
@@ -44,6 +46,7 @@ class Attempts:
         self._group = group
         self._at_hand = at_hand
         self._unprocessed = 0
+        self._unopened = 0
         self._may_repeat = at_hand and method in IDEMPOTENT
         group.earn()
         self._error: Exception | None = None
@@ -54,11 +57,11 @@ class Attempts:
         self.careful = not self._may_repeat
         """Whether it may not be sent twice, so that a connection is worth a closer look."""
         self.made = 0
-        """Attempts that failed."""
+        """Times that it was sent in vain."""
 
     def connect_s(self, member: Member, left_s: float) -> float:
         """Seconds that a connection to this member may take, of those that are left for all."""
-        more = self.made + 1 < self._group.behaviour.retries.attempts and self._group.has_other((*self.tried, member))
+        more = self._unopened + 1 < UNOPENED_MOST and self._group.has_other((*self.tried, member))
         return min(left_s, CONNECT_ATTEMPT_S) if more else left_s
 
     def hopeless(self) -> Exception:
@@ -71,7 +74,8 @@ class Attempts:
         """No connection opened, so nothing was sent; whether another member is to be tried."""
         self._failed(member, error, now)
         self._group.refresh(now)
-        return self._elsewhere(member, error)
+        self._unopened += 1
+        return self._elsewhere(member, error, self._unopened < UNOPENED_MOST and self._group.behaviour.retries.attempts > 1)
 
     def broke(self, link: Pooled, error: ExchangeError, now: float) -> bool:
         """The exchange failed; whether there is another attempt.
@@ -91,15 +95,16 @@ class Attempts:
                 self._note(link.member, error)
             return self._may_repeat
         self._failed(link.member, error, now)
+        self.made += 1
+        allowed = unanswered and self._may_repeat and self.made < self._group.behaviour.retries.attempts
         # What is sent twice is work for the Service twice, so that it has to be afforded.
-        return unanswered and self._may_repeat and self._group.allows_retry(now) and self._elsewhere(link.member, error)
+        return allowed and self._group.allows_retry(now) and self._elsewhere(link.member, error, allowed)
 
     def _failed(self, member: Member, error: Exception, now: float) -> None:
         self._group.failed(member, now, str(error))
         self._note(member, error)
 
     def _note(self, member: Member, error: Exception) -> None:
-        self.made += 1
         self._error = error
         self._group.hooks.failed(self._group.origin, str(member), error)
 
@@ -107,10 +112,10 @@ class Attempts:
         """Lets go of the errors that were met, whose frames hold this."""
         self._error = None
 
-    def _elsewhere(self, member: Member, error: Exception) -> bool:
+    def _elsewhere(self, member: Member, error: Exception, allowed: bool) -> bool:
         self.tried.append(member)
         group = self._group
-        again = self.made < group.behaviour.retries.attempts and group.has_other(self.tried)
+        again = allowed and group.has_other(self.tried)
         if again:
             group.hooks.retried(group.origin, str(member), error)
         return again

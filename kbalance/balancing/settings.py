@@ -60,10 +60,10 @@ class Retries:
     broke before a byte of the answer, if the method is idempotent (RFC 9110, 9.2.2) and the body is at hand."""
 
     attempts: int = 3
-    """Of one request, the first included."""
+    """Of sending one request, the first included; up to ten connections that did not open are not counted, unless it is 1."""
     share: float = 0.2
     """Of the requests, in the long run, so that a failing Service is not hit even harder. A connection that did not open has
-    cost it nothing, and counts in `attempts` alone."""
+    cost it nothing."""
     least_per_s: float = 10.0
     """So many are allowed however few requests there are."""
 

@@ -86,9 +86,9 @@ class Traffic:
 
 
 @contextmanager
-def traffic(cluster: Cluster, url: str) -> Iterator[Traffic]:
+def traffic(cluster: Cluster, url: str, *dns: str) -> Iterator[Traffic]:
     """A client on a node, which reaches the API server as well."""
-    command = ["ip", "netns", "exec", NODE, sys.executable, "-m", "tests.cluster.traffic", url]
+    command = ["ip", "netns", "exec", NODE, sys.executable, "-m", "tests.cluster.traffic", url, *dns]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=cluster.environment(), cwd=ROOT) as process:
         made = Traffic(process)
@@ -268,6 +268,27 @@ def test_the_cluster_s_dns_is_away(cluster: Cluster, stage: Stage) -> None:
 
     client.figures("CoreDNS stopped")
     assert client.failures(pods) == []
+
+
+def test_a_headless_name_in_the_cluster_s_dns(cluster: Cluster, stage: Stage) -> None:
+    cluster.apply(stage.namespace, service("headless", clusterIP="None"))
+    server = cluster.get("service", "kube-dns", "-n", "kube-system")["spec"]["clusterIP"]
+    name = f"headless.{stage.namespace}.svc.cluster.local:8080"
+    pods = names(stage)
+    with readiness(stage) as ready, traffic(cluster, f"http://web.{stage.namespace}/hostname", name, server) as client:
+        stage.scale("web", 5)
+        new = names(stage) - pods
+        client.until(lambda: all(client.met(pod) for pod in new))
+        stage.scale("web", 2)
+        client.until(lambda: sum(len(line["left"]) for line in client.of("endpoints")) >= 3)
+        client.quiet()
+        client.end()
+
+    client.figures("by DNS, 3 to 5 to 2 Pods")
+    delays = sorted(next(o["at_s"] for o in client.outcomes if o["outcome"] == pod) - ready[pod] for pod in new)
+    print(f"from ready to the first request: {', '.join(f'{delay:.1f} s' for delay in delays)}")
+    assert client.failures(pods | new) == []
+    assert len(client.of("end")[0]["endpoints"]) == 2
 
 
 def test_the_documented_role_is_enough_and_without_it_the_rule_is_spelled_out(

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 
 import httpx
 
-from kbalance.balancing import AsyncBalancingTransport, Hooks, Origin
+from kbalance.balancing import AsyncBalancingTransport, DnsEndpoints, Hooks, Origin
+from kbalance.model.target import Address
 
 WORKERS = 8
 PAUSE_S = 0.02
@@ -35,11 +36,17 @@ class Telling(Hooks):
         tell("retried", endpoint=endpoint, error=repr(error))
 
 
-async def main(url: str) -> None:
+async def main(url: str, name: str = "", server: str = "") -> None:
+    """
+    Args:
+        name: is looked up in DNS at the server, instead of watching EndpointSlices.
+    """
     ended = asyncio.Event()
     reading = asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
     reading.add_done_callback(lambda _: ended.set())
-    transport = AsyncBalancingTransport(hooks=Telling())
+    asked = httpx.URL(url).host
+    source = DnsEndpoints({asked: name}, nameservers=[Address(server, 53)]) if name else None
+    transport = AsyncBalancingTransport(source, hooks=Telling())
     async with httpx.AsyncClient(transport=transport, timeout=5.0, trust_env=False) as client:
 
         async def work() -> None:
@@ -58,4 +65,4 @@ async def main(url: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1]))
+    asyncio.run(main(*sys.argv[1:]))
