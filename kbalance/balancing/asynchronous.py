@@ -485,7 +485,7 @@ async def _addresses(loop: asyncio.AbstractEventLoop, host: str, port: int) -> l
     try:
         found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
-        raise ExchangeError(Failure.UNREACHABLE, f"{host}: {error}") from error
+        raise ExchangeError(Failure.UNREACHABLE, str(error)) from error
     return [Address(str(info[4][0]), port) for info in found]
 
 

@@ -451,5 +451,5 @@ def _addresses(host: str, port: int) -> list[Address]:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
-        raise ExchangeError(Failure.UNREACHABLE, f"{host}: {error}") from error
+        raise ExchangeError(Failure.UNREACHABLE, str(error)) from error
     return [Address(str(info[4][0]), port) for info in found]
