@@ -40,7 +40,7 @@ from kbalance.balancing.setup import (
 )
 from kbalance.balancing.snapshot import Snapshot, snapshot
 from kbalance.errors import ExchangeError
-from kbalance.model.target import Address
+from kbalance.model.target import Address, is_ip
 from kbalance.model.words import Failure
 from kbalance.wire.connection import Tls
 
@@ -146,7 +146,7 @@ class AsyncEngine(httpx.AsyncBaseTransport):
     def _move_to(self, loop: asyncio.AbstractEventLoop) -> None:
         """Starts anew; connections of another loop cannot be watched by this one."""
         if self._closed:
-            raise RuntimeError("the transport was closed")
+            raise RuntimeError(CLOSED)
         for link in (*self._dialling, *self._links):
             link.shut()
         self._stop_timer()
@@ -162,7 +162,7 @@ class AsyncEngine(httpx.AsyncBaseTransport):
 
     def _arranged(self, key: Key) -> Group:
         if self._closed:
-            raise RuntimeError("the transport was closed")
+            raise RuntimeError(CLOSED)
         if len(self._groups) >= HOSTS_KEPT:
             self._groups = {known: one for known, one in self._groups.items() if one.needed}
         group = self._setup.group(self._arrangement, origin_of(key), time.monotonic())
@@ -304,7 +304,7 @@ class AsyncEngine(httpx.AsyncBaseTransport):
         if waiter.hopeless or self._closed:
             raise self._hopeless(group, attempts)
         self._pool.queue.append(waiter)
-        if group.returns_s < self._next_sweep:
+        if loop.time() < group.returns_s < self._next_sweep:
             self._sweep_at(group.returns_s)
         try:
             async with asyncio.timeout(seconds):
@@ -469,18 +469,14 @@ class AsyncEngine(httpx.AsyncBaseTransport):
             elif link.waiting:
                 following = min(following, link.deadline)
         self._serve()
-        following = min(following, self._pool.returns_s())
+        following = min(following, self._pool.returns_s(now))
         if following < self._next_sweep:
             self._sweep_at(following)
 
 
 async def _addresses(loop: asyncio.AbstractEventLoop, host: str, port: int) -> list[Address]:
     """The addresses of a host; one that is an address already needs no resolver and no thread."""
-    for family in (socket.AF_INET, socket.AF_INET6):
-        try:
-            socket.inet_pton(family, host)
-        except OSError:
-            continue
+    if is_ip(host):
         return [Address(host, port)]
     try:
         found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)

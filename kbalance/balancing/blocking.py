@@ -286,7 +286,7 @@ class Engine(httpx.BaseTransport):
         """Until something is free; whether that was in time. An endpoint that was ejected may be free before it is told."""
         while True:
             with self._lock:
-                due_s = min(until_s, self._pool.returns_s())
+                due_s = min(until_s, self._pool.returns_s(time.monotonic()))
             left_s = due_s - time.monotonic()
             if event.wait(None if left_s == math.inf else max(0.0, left_s)):
                 return True

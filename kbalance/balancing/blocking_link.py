@@ -25,22 +25,16 @@ READ = select.POLLIN | select.POLLHUP | select.POLLERR
 class BlockingLink(Pooled):
     """A connection that its thread waits for; nobody else touches it meanwhile but to end it."""
 
-    __slots__ = ("error", "polled", "reading", "turn")
+    __slots__ = ("polled", "reading", "turn")
 
     def __init__(self, member: Member, address: Address, tls: Tls | None) -> None:
         super().__init__(member, address, tls)
-        self.error: ExchangeError | httpx.TransportError | None = None
-        """Why it is of no more use."""
         self.turn = Condition()
         """Held around every use of its streams, but for waiting."""
         self.polled = 0
         """Threads that wait for its descriptor."""
         self.reading = False
         """Whether some thread waits for what comes."""
-
-    @property
-    def ended(self) -> bool:
-        return self.mux is None or self.error is not None
 
     def lively(self, careful: bool) -> bool:
         if self.mux is None:

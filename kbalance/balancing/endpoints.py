@@ -6,11 +6,10 @@ stands until it tells something else, so a source that cannot ask any more says 
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from ipaddress import ip_address
 from threading import Lock
 from typing import NamedTuple, Protocol
 
-from kbalance.model.target import Address
+from kbalance.model.target import Address, is_ip
 
 
 class Origin(NamedTuple):
@@ -36,7 +35,7 @@ class Endpoint:
 
     def __post_init__(self) -> None:
         ip, port = self.address
-        if not _is_ip(ip) or not isinstance(port, int) or not 0 < port < 65536:
+        if not is_ip(ip) or not isinstance(port, int) or not 0 < port < 65536:
             raise ValueError(f"{self.address} is no endpoint's address; give IP address and port, as in ('127.0.0.1', 80)")
         object.__setattr__(self, "address", Address(ip, port))
 
@@ -171,17 +170,9 @@ def _host(host: str) -> str:
         ValueError: it is a URL, or has a port.
     """
     name = host.lower().removesuffix(".").removeprefix("[").removesuffix("]")
-    if not name or "/" in name or (":" in name and not _is_ip(name)):
+    if not name or "/" in name or (":" in name and not is_ip(name)):
         raise ValueError(f"{host!r} is no host; give it as it stands in URLs, without scheme and port")
     return name if name.isascii() else name.encode("idna").decode("ascii")
-
-
-def _is_ip(text: str) -> bool:
-    try:
-        ip_address(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _listed(endpoints: Iterable[Endpoint | Address | tuple[str, int]]) -> Known:

@@ -67,22 +67,24 @@ class WholeResponse(httpx.Response):
     _whole: bytes | None = None
 
     def read(self) -> bytes:
-        if self._whole is None or self.is_stream_consumed or self.is_closed:
+        if not self._takes_whole():
             return super().read()
-        self._content = self._whole
-        self._num_bytes_downloaded = len(self._whole)
-        self.is_stream_consumed = True
         self.close()
         return self._content
 
     async def aread(self) -> bytes:
-        if self._whole is None or self.is_stream_consumed or self.is_closed:
+        if not self._takes_whole():
             return await super().aread()
+        await self.aclose()
+        return self._content
+
+    def _takes_whole(self) -> bool:
+        if self._whole is None or self.is_stream_consumed or self.is_closed:
+            return False
         self._content = self._whole
         self._num_bytes_downloaded = len(self._whole)
         self.is_stream_consumed = True
-        await self.aclose()
-        return self._content
+        return True
 
 
 def whole_response(head: Head, body: bytes) -> httpx.Response:

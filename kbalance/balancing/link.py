@@ -1,7 +1,6 @@
 """A connection watched by an asyncio loop: callbacks drive it, and one coroutine at a time waits for what it becomes."""
 
 import asyncio
-import select
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -21,13 +20,6 @@ HIGH_WATER = 256 * 1024
 LOW_WATER = HIGH_WATER // 4
 
 
-def readable(descriptor: int) -> bool:
-    """Whether the kernel has something for this socket, be it the end."""
-    poll = select.poll()
-    poll.register(descriptor, select.POLLIN)
-    return bool(poll.poll(0))
-
-
 class Link(Pooled):
     """One connection of a transport.
 
@@ -40,7 +32,6 @@ class Link(Pooled):
         "_paused",
         "_settled",
         "_waiter",
-        "error",
         "late",
         "loop",
         "lost",
@@ -63,21 +54,11 @@ class Link(Pooled):
         super().__init__(member, address, tls)
         self.lost = lost
         self._settled = settled
-        self.error: Exception | None = None
-        """Why it is of no more use."""
         self.late: type[httpx.TimeoutException] = httpx.ConnectTimeout
         self._buffered = 0
         self.loop = loop
         self._paused = False
         self._waiter: asyncio.Future[None] | None = None
-
-    @property
-    def ended(self) -> bool:
-        return self.mux is None or self.error is not None
-
-    def lively(self, careful: bool) -> bool:
-        # The loop tells of an end when it comes to it; a request that cannot be repeated does not wait for that.
-        return self.error is None and not (careful and readable(self.fileno()))
 
     @property
     def waiting(self) -> bool:

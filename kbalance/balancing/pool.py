@@ -4,6 +4,7 @@ Nothing here takes a lock; the asyncio transport needs none, and the threaded on
 """
 
 import math
+import select
 from collections import deque
 from collections.abc import Callable
 from random import Random
@@ -13,6 +14,7 @@ from kbalance.balancing.group import Group
 from kbalance.balancing.hooks import Hooks
 from kbalance.balancing.members import Member, give_back
 from kbalance.balancing.settings import Lifetime
+from kbalance.errors import ExchangeError
 from kbalance.model.target import Address
 from kbalance.wire.connection import Connection, Tls
 
@@ -25,14 +27,23 @@ NO_LIMIT = 1 << 62
 """Bodies are streamed, so their size is the reader's business."""
 
 
+def readable(descriptor: int) -> bool:
+    """Whether the kernel has something for this socket, be it the end."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(0))
+
+
 class Pooled(Connection):
     """A connection that belongs to a pool."""
 
-    __slots__ = ("deadline", "ends_s", "idle", "last", "left", "member", "mux", "parts", "streams")
+    __slots__ = ("deadline", "ends_s", "error", "idle", "last", "left", "member", "mux", "parts", "streams")
 
     def __init__(self, member: Member, address: Address, tls: Tls | None) -> None:
         super().__init__(address, tls, max_body=NO_LIMIT)
         self.member = member
+        self.error: ExchangeError | httpx.TransportError | None = None
+        """Why it is of no more use."""
         self.idle = False
         self.deadline = math.inf
         """On the pool's clock: of the wait that is under way, or of idleness."""
@@ -55,12 +66,12 @@ class Pooled(Connection):
         Args:
             careful: the request may not be repeated, so that asking the kernel is worth its time.
         """
-        raise NotImplementedError  # by asking the loop, or the kernel
+        return self.error is None and not (careful and readable(self.fileno()))
 
     @property
     def ended(self) -> bool:
         """Whether the whole connection broke, rather than a stream of it."""
-        return self.mux is None
+        return self.mux is None or self.error is not None
 
     @property
     def spare(self) -> int:
@@ -318,9 +329,9 @@ class Pool:
                     following = min(following, due)
         return following
 
-    def returns_s(self) -> float:
-        """When an endpoint that was ejected may serve somebody who waits."""
-        return min((waiter.group.returns_s for waiter in self.queue), default=math.inf)
+    def returns_s(self, now: float) -> float:
+        """When an endpoint that was ejected may serve somebody who waits; one that might already lacks a place, not time."""
+        return min((due_s for waiter in self.queue if (due_s := waiter.group.returns_s) > now), default=math.inf)
 
     def put_back(self, lease: Lease, now: float) -> None:
         """Nobody wants it any more."""

@@ -4,7 +4,7 @@ import ssl
 
 import httpx
 
-from kbalance.balancing.arrangements import Arrangement, Balanced, ByName
+from kbalance.balancing.arrangements import Balanced, ByName
 from kbalance.balancing.asynchronous import AsyncEngine
 from kbalance.balancing.blocking import Engine
 from kbalance.balancing.endpoints import Source
@@ -19,10 +19,6 @@ NO_LIMITS = httpx.Limits(max_connections=None, keepalive_expiry=30.0)
 """Connections are as many as there are endpoints and requests under way; a limit below that would open them anew in each turn."""
 AGE_S = 60.0
 """For the connections of a recycling transport: new Pods then have their share within a minute or two."""
-
-
-def _by_name(connections: int | None) -> Arrangement:
-    return ByName(connections=connections)
 
 
 def _setup(
@@ -64,7 +60,7 @@ class AsyncPoolTransport(AsyncEngine):
             verify: for https; ``True`` verifies with the system's authorities. A context's ALPN is set.
             http1, http2: what may be spoken; with both ALPN decides, and http:// is HTTP/1.1.
         """
-        super().__init__(_by_name(None), _setup(verify, limits, None, hooks, http1=http1, http2=http2))
+        super().__init__(ByName(), _setup(verify, limits, None, hooks, http1=http1, http2=http2))
 
 
 class PoolTransport(Engine):
@@ -79,7 +75,7 @@ class PoolTransport(Engine):
         http1: bool = True,
         http2: bool = False,
     ) -> None:
-        super().__init__(_by_name(None), _setup(verify, limits, None, hooks, http1=http1, http2=http2))
+        super().__init__(ByName(), _setup(verify, limits, None, hooks, http1=http1, http2=http2))
 
 
 class AsyncRecyclingTransport(AsyncEngine):
@@ -102,7 +98,7 @@ class AsyncRecyclingTransport(AsyncEngine):
             age_s, requests, jitter: as in `Lifetime`; a request under way is always finished first.
         """
         lifetime = Lifetime(age_s=age_s, requests=requests, jitter=jitter)
-        super().__init__(_by_name(None), _setup(verify, limits, lifetime, hooks, http1=http1, http2=http2))
+        super().__init__(ByName(), _setup(verify, limits, lifetime, hooks, http1=http1, http2=http2))
 
 
 class RecyclingTransport(Engine):
@@ -121,7 +117,7 @@ class RecyclingTransport(Engine):
         http2: bool = False,
     ) -> None:
         lifetime = Lifetime(age_s=age_s, requests=requests, jitter=jitter)
-        super().__init__(_by_name(None), _setup(verify, limits, lifetime, hooks, http1=http1, http2=http2))
+        super().__init__(ByName(), _setup(verify, limits, lifetime, hooks, http1=http1, http2=http2))
 
 
 class AsyncRoundRobinPoolTransport(AsyncEngine):
@@ -139,7 +135,7 @@ class AsyncRoundRobinPoolTransport(AsyncEngine):
         Args:
             connections: to each host; each has one request under way, and a request more waits.
         """
-        super().__init__(_by_name(connections), _setup(verify, NO_LIMITS, lifetime, hooks, keep_open=1))
+        super().__init__(ByName(connections=connections), _setup(verify, NO_LIMITS, lifetime, hooks, keep_open=1))
 
 
 class RoundRobinPoolTransport(Engine):
@@ -153,7 +149,7 @@ class RoundRobinPoolTransport(Engine):
         verify: ssl.SSLContext | bool = True,
         hooks: Hooks | None = None,
     ) -> None:
-        super().__init__(_by_name(connections), _setup(verify, NO_LIMITS, lifetime, hooks, keep_open=1))
+        super().__init__(ByName(connections=connections), _setup(verify, NO_LIMITS, lifetime, hooks, keep_open=1))
 
 
 def _balanced(

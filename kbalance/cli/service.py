@@ -131,9 +131,8 @@ def _runs_here(choice: VantageChoice, found: Discovery, target: Target, given: M
     import os
 
     from kbalance.errors import TargetError, TrafficError
-    from kbalance.model.target import Address
+    from kbalance.model.target import Address, is_ip
     from kbalance.traffic.reach import reachable
-    from kbalance.traffic.resolve import is_ip
 
     inside = "KUBERNETES_SERVICE_HOST" in os.environ
     wanted = about_a_job(given)

@@ -101,7 +101,7 @@ def parse_endpoints(texts: Sequence[str]) -> Facts | None:
 
 
 def _endpoint(text: str) -> EndpointFacts:
-    from kbalance.traffic.resolve import is_ip
+    from kbalance.model.target import is_ip
 
     match = _ENDPOINT.fullmatch(text)
     ip = (match[2] or match[3]) if match else ""

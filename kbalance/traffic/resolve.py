@@ -4,7 +4,7 @@ import socket
 import threading
 
 from kbalance.errors import DiscoveryError
-from kbalance.model.target import Address
+from kbalance.model.target import Address, is_ip
 
 FAMILY_CHECK_S = 1.0
 """How long the first address of a family may take to connect before the other family is preferred."""
@@ -27,15 +27,6 @@ def resolve(host: str, port: int, timeout_s: float) -> tuple[Address, ...]:
     if second and not _connects(first[0]) and _connects(second[0]):
         return tuple(second)
     return tuple(first)
-
-
-def is_ip(host: str) -> bool:
-    """Whether this is an address rather than a name."""
-    try:
-        socket.inet_pton(socket.AF_INET6 if ":" in host else socket.AF_INET, host)
-    except (OSError, ValueError):
-        return False
-    return True
 
 
 def _look_up(host: str, port: int, timeout_s: float) -> list[Address]:

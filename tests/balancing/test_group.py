@@ -4,12 +4,15 @@ from collections import Counter
 from random import Random
 from typing import Any
 
+import httpx
 import pytest
 
+from kbalance.balancing.attempts import Attempts
 from kbalance.balancing.endpoints import Elsewhere, Endpoint, Known, News, Origin, StaticEndpoints, Trouble
 from kbalance.balancing.group import Group, State
 from kbalance.balancing.hooks import Hooks
 from kbalance.balancing.members import Member, give_back
+from kbalance.balancing.pool import Pool, Waiter
 from kbalance.balancing.settings import Behaviour, Ejection, Lifetime, Retries, Zone
 from kbalance.model.target import Address
 from kbalance.model.words import EndpointPolicy
@@ -310,6 +313,20 @@ def test_an_ejected_endpoint_that_leaves_and_returns_is_tried_again_in_its_time(
     group.hear(known(2), 3.0)
 
     assert (set(drawn(group, 4, 9.9)), set(drawn(group, 4, 10.0))) == ({"web-2"}, {"web-1", "web-2"})
+
+
+def test_who_waits_for_an_ejection_to_end_is_not_woken_again_and_again_after_it() -> None:
+    """With no place for another connection the end of an ejection changes nothing, and a clock would spin."""
+    group = made(known(2), Behaviour(ejection=Ejection(after=1, for_s=10.0)))
+    group.failed(named(group, "web-1"), 0.0, "refused")
+    pool = Pool(httpx.Limits(max_connections=1), Lifetime(), 0, Random(1), Hooks())
+    pool.taken = 1
+    pool.queue.append(Waiter(group, Attempts(group, "GET", at_hand=True), lambda: None))
+
+    before = pool.returns_s(5.0)
+    pool.serve(10.0)
+
+    assert (before, len(pool.queue), pool.returns_s(10.0)) == (10.0, 1, float("inf"))
 
 
 def test_a_full_zone_is_helped_by_the_others() -> None:
