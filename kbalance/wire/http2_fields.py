@@ -104,17 +104,15 @@ def sound(fields: Iterable[tuple[bytes, bytes]]) -> Pairs:
     return tuple(fields)
 
 
-def length_of(status: int, method: bytes, fields: Iterable[tuple[bytes, bytes]]) -> int | None:
-    """Of the body that follows a head, in bytes; ``None``: any.
+def declared_length(fields: Iterable[tuple[bytes, bytes]]) -> int | None:
+    """What Content-Length says; ``None``: nothing.
 
     Raises:
-        Malformed: when Content-Length is not one number.
+        Malformed: it is not one number.
     """
     lengths = {value for name, value in fields if name == b"content-length"}
     if len(lengths) > 1 or not all(_LENGTH.fullmatch(length) for length in lengths):
         raise Malformed("Content-Length is not one number")
-    if method == b"HEAD" or status in (204, 304):
-        return 0
     return int(lengths.pop()) if lengths else None
 
 

@@ -1,149 +1,148 @@
-"""HTTP/2 frames: cut out of what was received, looked into as far as `http2` must, and the few that it writes itself."""
+"""HTTP/2 frames: what their bytes mean, and how a client writes them (RFC 9113, 4 and 6)."""
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from enum import IntEnum
 from typing import NamedTuple
-
-from h2.errors import ErrorCodes
-from hyperframe.frame import HeadersFrame
 
 from kbalance.model.words import Failure
 
-DATA, HEADERS, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = 0, 1, 3, 4, 5, 6, 7, 8, 9
-END_STREAM, ACK, END_HEADERS, PADDED, PRIORITY = 0x1, 0x1, 0x4, 0x8, 0x20
-LAST_ID = (1 << 31) - 1
+DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
+END_STREAM, ACK, END_HEADERS, PADDED, WITH_PRIORITY = 0x1, 0x1, 0x4, 0x8, 0x20
+HEADER_TABLE_SIZE, ENABLE_PUSH, MAX_CONCURRENT_STREAMS, INITIAL_WINDOW_SIZE, MAX_FRAME_SIZE, MAX_HEADER_LIST_SIZE = range(1, 7)
+"""Settings (6.5.2)."""
 
-_HEADER = struct.Struct(">HBBBL")
-_MAX_SIZE = 16 * 1024
-"""Of a payload, as long as we have not allowed more."""
-_KNOWN_SETTINGS = {code.to_bytes(2, "big") for code in range(1, 7)}
-_TABLE_SIZE = (4096).to_bytes(4, "big")
-"""The protocol's default; a server that allows more must not decide how much memory our compression takes."""
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+LAST_ID = (1 << 31) - 1
+"""Of a stream; also the largest window."""
+DEFAULT_WINDOW = 65_535
+FRAME_SIZE = 16 * 1024
+"""Of a payload, as long as nobody has allowed more."""
+
+HEADER = struct.Struct(">HBBBL")
+"""Length in two parts, kind, flags, stream."""
+
+
+class ErrorCode(IntEnum):
+    """Why a stream or a connection ends (7)."""
+
+    NO_ERROR = 0
+    PROTOCOL_ERROR = 1
+    INTERNAL_ERROR = 2
+    FLOW_CONTROL_ERROR = 3
+    SETTINGS_TIMEOUT = 4
+    STREAM_CLOSED = 5
+    FRAME_SIZE_ERROR = 6
+    REFUSED_STREAM = 7
+    CANCEL = 8
+    COMPRESSION_ERROR = 9
+    CONNECT_ERROR = 10
+    ENHANCE_YOUR_CALM = 11
+    INADEQUATE_SECURITY = 12
+    HTTP_1_1_REQUIRED = 13
+
+
+def name_of(code: int) -> str:
+    """An error code in words."""
+    try:
+        return ErrorCode(code).name
+    except ValueError:
+        return f"error {code}"
 
 
 class Violation(Exception):
-    """The connection cannot go on (RFC 9113, 5.4.1)."""
+    """The connection cannot go on (5.4.1)."""
 
-    def __init__(self, code: ErrorCodes, detail: str, failure: Failure = Failure.MALFORMED) -> None:
+    def __init__(self, code: ErrorCode, detail: str, failure: Failure = Failure.MALFORMED) -> None:
         super().__init__(detail)
         self.code = code
         self.failure = failure
 
 
 class Frame(NamedTuple):
-    """One frame, or all those of a head."""
+    """One frame, without its nine bytes of header."""
 
     kind: int
     flags: int
-    """Of the first frame."""
     stream: int
-    raw: bytes
-
-    @property
-    def payload(self) -> bytes:
-        return self.raw[9:]
-
-    @property
-    def body_size(self) -> int:
-        """Of DATA without its padding, in bytes."""
-        size = len(self.raw) - 9
-        return max(0, size - 1 - self.raw[9]) if self.flags & PADDED and size else size
+    payload: bytes
 
 
-class FrameReader:
-    """Gives the frames that what was received completes, the first of which must be SETTINGS (RFC 9113, 3.4)."""
-
-    def __init__(self, max_head: int) -> None:
-        self._max_head = max_head
-        self._buffer = bytearray()
-        self._head: Frame | None = None
-        self._begun = False
-
-    def receive(self, data: bytes) -> Iterator[Frame]:
-        """To be read to its end before more is given.
-
-        Raises:
-            Violation: too large a frame, or one out of place.
-        """
-        buffer, at = self._buffer, 0
-        buffer += data
-        try:
-            while len(buffer) - at >= 9:
-                high, low, kind, flags, stream = _HEADER.unpack_from(buffer, at)
-                end = at + 9 + (high << 8 | low)
-                self._look(kind, end - at - 9)
-                if len(buffer) < end:
-                    break
-                frame = Frame(kind, flags, stream & LAST_ID, bytes(buffer[at:end]))
-                at = end
-                if kind in (HEADERS, CONTINUATION) or self._head is not None:
-                    whole = self._collect(frame)
-                    if whole is not None:
-                        yield whole
-                else:
-                    yield frame
-        finally:
-            del buffer[:at]
-
-    def _look(self, kind: int, size: int) -> None:
-        """Does not wait for what cannot be, an answer in HTTP/1.1 for one."""
-        if not self._begun and kind != SETTINGS:
-            raise Violation(ErrorCodes.PROTOCOL_ERROR, f"not HTTP/2: {bytes(self._buffer[:60]).decode('latin-1')!a}")
-        if size > _MAX_SIZE:
-            raise Violation(ErrorCodes.FRAME_SIZE_ERROR, f"a frame of {size} bytes")
-        self._begun = True
-
-    def _collect(self, frame: Frame) -> Frame | None:
-        """A head may come in several frames, and nothing else may come between them (RFC 9113, 4.3)."""
-        head = self._head
-        if (frame.kind != HEADERS) if head is None else (frame.kind, frame.stream) != (CONTINUATION, head.stream):
-            raise Violation(ErrorCodes.PROTOCOL_ERROR, "a frame out of place among those of a head")
-        whole = frame if head is None else head._replace(raw=head.raw + frame.raw)
-        if len(whole.raw) > self._max_head:
-            raise Violation(ErrorCodes.ENHANCE_YOUR_CALM, f"more than {self._max_head} bytes of headers", Failure.TOO_LARGE)
-        ends = frame.flags & END_HEADERS
-        self._head = None if ends else whole
-        return whole if ends else None
+def sized(frame: Frame, size: int) -> None:
+    """
+    Raises:
+        Violation: the payload has another size than all frames of this kind have.
+    """
+    if len(frame.payload) != size:
+        raise Violation(ErrorCode.FRAME_SIZE_ERROR, f"a frame of kind {frame.kind} with {len(frame.payload)} bytes")
 
 
-def encoded_fields(head: Frame) -> bytes:
-    """What the frames of a head hold, without padding and priority.
+def unpadded(flags: int, payload: bytes) -> bytes:
+    """The payload of DATA or HEADERS without padding (6.1).
 
     Raises:
-        HyperframeError: when there is more padding than frame.
+        Violation: there is more padding than frame.
     """
-    parts, at = [], 0
-    while at < len(head.raw):
-        high, low, kind, flags, _ = _HEADER.unpack_from(head.raw, at)
-        part = head.raw[at + 9 : at + 9 + (high << 8 | low)]
-        at += 9 + len(part)
-        if kind == HEADERS:
-            first = HeadersFrame(1, flags=[name for name, bit in (("PADDED", PADDED), ("PRIORITY", PRIORITY)) if flags & bit])
-            first.parse_body(memoryview(part))
-            part = bytes(first.data)
-        parts.append(part)
-    return b"".join(parts)
+    if not flags & PADDED:
+        return payload
+    if not payload or payload[0] >= len(payload):
+        raise Violation(ErrorCode.PROTOCOL_ERROR, "more padding than frame")
+    return payload[1 : len(payload) - payload[0]]
 
 
-def useful(frame: Frame) -> bytes:
-    """SETTINGS without unknown ones, each of which `h2` would store; what is no such frame stays as it is."""
-    payload = frame.payload
-    if len(payload) % 6 or frame.flags & ACK or frame.stream:
-        return frame.raw
-    pairs = [(payload[at : at + 2], payload[at + 2 : at + 6]) for at in range(0, len(payload), 6)]
-    kept = [code + (min(value, _TABLE_SIZE) if code == b"\0\1" else value) for code, value in pairs if code in _KNOWN_SETTINGS]
-    return _written(SETTINGS, b"".join(kept))
+def block_of(flags: int, payload: bytes) -> bytes:
+    """The part of HEADERS that is compressed fields (6.2).
+
+    Raises:
+        Violation: the frame is too short for what its flags say.
+    """
+    payload = unpadded(flags, payload)
+    if not flags & WITH_PRIORITY:
+        return payload
+    if len(payload) < 5:
+        raise Violation(ErrorCode.FRAME_SIZE_ERROR, "HEADERS without room for its priority")
+    return payload[5:]
 
 
-def goaway(code: ErrorCodes) -> bytes:
+def settings_in(payload: bytes) -> Iterator[tuple[int, int]]:
+    """Codes with values.
+
+    Raises:
+        Violation: these are no settings.
+    """
+    if len(payload) % 6:
+        raise Violation(ErrorCode.FRAME_SIZE_ERROR, f"SETTINGS of {len(payload)} bytes")
+    return struct.iter_unpack(">HL", payload)
+
+
+def written(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
+    """A frame as bytes."""
+    return HEADER.pack(len(payload) >> 8, len(payload) & 0xFF, kind, flags, stream) + payload
+
+
+def head(stream: int, block: bytes, most: int, *, end: bool) -> bytes:
+    """A request's head: HEADERS, and CONTINUATION for what is beyond the server's largest frame."""
+    ends = END_STREAM if end else 0
+    if len(block) <= most:
+        return written(HEADERS, END_HEADERS | ends, stream, block)
+    parts = [block[at : at + most] for at in range(0, len(block), most)]
+    between = b"".join(written(CONTINUATION, 0, stream, part) for part in parts[1:-1])
+    return written(HEADERS, ends, stream, parts[0]) + between + written(CONTINUATION, END_HEADERS, stream, parts[-1])
+
+
+def settings(values: Iterable[tuple[int, int]]) -> bytes:
+    return written(SETTINGS, 0, 0, b"".join(struct.pack(">HL", code, value) for code, value in values))
+
+
+def reset(stream: int, code: ErrorCode) -> bytes:
+    return written(RST_STREAM, 0, stream, code.to_bytes(4, "big"))
+
+
+def goaway(code: ErrorCode) -> bytes:
     """The last stream of the server's that we took is none, as it must not push."""
-    return _written(GOAWAY, struct.pack(">LL", 0, code))
+    return written(GOAWAY, 0, 0, struct.pack(">LL", 0, code))
 
 
-def window_update(amount: int) -> bytes:
-    """More for the whole connection."""
-    return _written(WINDOW_UPDATE, struct.pack(">L", amount))
-
-
-def _written(kind: int, payload: bytes) -> bytes:
-    return _HEADER.pack(len(payload) >> 8, len(payload) & 0xFF, kind, 0, 0) + payload
+def window_update(stream: int, amount: int) -> bytes:
+    """More for a stream, or for the whole connection where that is 0."""
+    return written(WINDOW_UPDATE, 0, stream, amount.to_bytes(4, "big"))

@@ -1,11 +1,9 @@
 """One stream of HTTP/2: what was asked on it, and whether what comes can be its response (RFC 9113, 8.1.1)."""
 
-from collections.abc import Sequence
-
 from kbalance.model.words import Failure
+from kbalance.wire.http2_compression import Block
 from kbalance.wire.http2_events import Head, Pairs
-from kbalance.wire.http2_fields import Malformed, length_of, sound, status_of
-from kbalance.wire.http2_frames import END_STREAM, Frame
+from kbalance.wire.http2_fields import Malformed
 
 MOST_INTERIM_HEADS = 100
 
@@ -13,45 +11,54 @@ MOST_INTERIM_HEADS = 100
 class Stream:
     """A stream whose response is not complete; each method raises `Malformed` at what cannot be a part of it."""
 
-    __slots__ = ("_answered", "_interim", "_left", "_method", "number", "sending", "trailers")
+    __slots__ = ("_interim", "_method", "answered", "left", "number", "room", "sending", "trailers", "window")
 
-    def __init__(self, number: int, method: bytes, *, sending: bool) -> None:
+    def __init__(self, number: int, method: bytes, *, sending: bool, room: int, window: int) -> None:
         self.number = number
         self.sending = sending
         """Whether the request's body goes on."""
+        self.room = room
+        """Bytes that we may still send; the server may make it negative."""
+        self.window = window
+        """Bytes that the server may still send."""
         self.trailers: Pairs = ()
-        self._method = method
-        self._answered = False
-        self._interim = 0
-        self._left: int | None = None
+        self.answered = False
+        """Whether the final head has come."""
+        self.left: int | None = None
         """Bytes of the body that must still come, if that is known."""
+        self._method = method
+        self._interim = 0
 
-    def head(self, fields: Sequence[tuple[bytes, bytes]]) -> Head:
-        """An informational head or the final one."""
-        head = Head(self.number, status_of(fields), tuple(fields[1:]))
-        if head.informational:
+    def head(self, block: Block, *, end: bool) -> Head | None:
+        """An informational head or the final one; ``None``: these are trailers."""
+        if self.answered:
+            if not end:
+                raise Malformed("a second head")
+            self.trailers = block.trailers
+            return None
+        status, fields, length = block.head
+        head = Head(self.number, status, fields)
+        if status < 200:
             self._interim += 1
+            if end:
+                raise Malformed("an informational head that ends the response")
             if self._interim > MOST_INTERIM_HEADS:
                 raise Malformed("a flood of informational heads", Failure.TOO_LARGE)
         else:
-            self._answered = True
-            self._left = length_of(head.status, self._method, head.fields)
+            self.answered = True
+            self.left = 0 if self._method == b"HEAD" or status in (204, 304) else length
         return head
 
-    def part(self, frame: Frame) -> None:
-        """A frame of the body, before the library sees it, which would end the connection for what is wrong with it."""
-        if not self._answered:
+    def part(self, size: int, *, end: bool) -> None:
+        """So many bytes of the body have come."""
+        if not self.answered:
             raise Malformed("a body before its head")
-        if self._left is not None:
-            self._left -= frame.body_size
-            if self._left < 0 or (self._left and frame.flags & END_STREAM):
+        if self.left is not None:
+            self.left -= size
+            if self.left < 0 or (self.left and end):
                 raise Malformed("a body that is not as long as announced")
-
-    def trail(self, fields: Sequence[tuple[bytes, bytes]]) -> None:
-        """The trailers, kept until the end that comes with them."""
-        self.trailers = sound(fields)
 
     def end(self) -> None:
         """Nothing more comes."""
-        if self._left:
+        if self.left:
             raise Malformed("a body that is not as long as announced")

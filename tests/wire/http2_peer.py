@@ -38,6 +38,10 @@ class Peer:
     def encode(self, fields: Iterable[tuple[bytes, bytes]]) -> bytes:
         return self._encoder.encode(fields)
 
+    def resize(self, size: int) -> None:
+        """The table is as large from the next head on."""
+        self._encoder.header_table_size = size
+
     def head(
         self, stream: int, fields: Iterable[tuple[bytes, bytes]] = OK, *, end: bool = False, cut: int = 0, padding: int = 0
     ) -> bytes:
@@ -89,9 +93,9 @@ def raw(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
     return len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + payload
 
 
-def opened(values: Mapping[int, int] | None = None, *requests: Fields, **limits: int) -> tuple[Http2Connection, Peer]:
+def opened(values: Mapping[int, int] | None = None, *requests: Fields, eager: bool = False, **limits: int) -> tuple[Http2Connection, Peer]:
     """A connection whose server has sent its settings, with these requests under way and nothing left to send."""
-    connection = Http2Connection(**limits)
+    connection = Http2Connection(eager=eager, **limits)
     connection.receive(settings(values))
     for fields in requests:
         connection.request(fields, end=fields is not POST)

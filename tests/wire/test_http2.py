@@ -4,14 +4,16 @@ import pytest
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.events import RequestReceived
+from hpack import Decoder
+from hyperframe.frame import HeadersFrame
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kbalance.errors import ExchangeError
 from kbalance.model.words import Failure
-from kbalance.wire.http2 import MOST_ANSWERS, MOST_SETTINGS, STREAMS_AT_FIRST, Http2Connection
+from kbalance.wire.http2 import MOST_ANSWERS, MOST_EMPTY, MOST_SETTINGS, STREAMS_AT_FIRST, Http2Connection
 from kbalance.wire.http2_events import Broken, Data, End, Event, GoingAway, Head, Lost, Settled, WindowOpened
-from kbalance.wire.http2_fields import Fields
+from kbalance.wire.http2_fields import Fields, fields_of
 from kbalance.wire.http2_stream import MOST_INTERIM_HEADS
 from tests.wire import http2_peer as peer
 from tests.wire.http2_peer import GET, HEAD, OK, POST, Peer, fed, opened, sent
@@ -39,7 +41,7 @@ def test_the_preface_forbids_push_and_opens_the_windows() -> None:
 
     first, second = peer.frames(data)
     assert data.startswith(peer.PREFACE)
-    assert getattr(first, "settings", None) == {1: 4096, 2: 0, 4: 100_000, 5: 16_384, 6: 9_000}
+    assert getattr(first, "settings", None) == {2: 0, 4: 100_000, 6: 9_000}
     assert (second.stream_id, getattr(second, "window_increment", 0)) == (0, 200_000 - 65_535)
 
 
@@ -539,22 +541,40 @@ _WRONG = {
     "a ping within a head": peer.raw(1, 0, 1, b"") + peer.ping(),
     "a goaway within a head": peer.raw(1, 0, 1, b"") + peer.goaway(1),
     "an unknown frame within a head": peer.raw(1, 0, 1, b"") + peer.raw(77, 0, 0, b""),
-    "an informational head that ends": Peer().head(1, [(b":status", b"103")], end=True),
-    "trailers that do not end": Peer().head(1) + Peer().head(1, [(b"a", b"b")]),
     "an index that means nothing": peer.raw(1, 4, 1, b"\xfe"),
-    "more than the stream's window": Peer().head(1) + peer.body(1, bytes(16_000)) * 2,
+    "more than the connection's window": Peer().head(1) + peer.body(1, bytes(16_000)) * 5,
+    "a server that wants to push": peer.settings({2: 1}),
+}
+
+_WRONG_ON_A_STREAM = {
+    "an informational head that ends": (Peer().head(1, [(b":status", b"103")], end=True), 1),
+    "trailers that do not end": (Peer().head(1) + Peer().head(1, [(b"a", b"b")]), 1),
+    "more than the stream's window": (Peer().head(1) + peer.body(1, bytes(16_000)) * 2, 3),
+    "a stream's window of nothing": (peer.window(1, 0), 1),
 }
 
 
 @pytest.mark.parametrize("data", _WRONG.values(), ids=_WRONG)
 def test_mistakes_end_the_connection(data: bytes) -> None:
-    connection, _ = opened(None, GET, window=20_000, connection_window=65_535)
+    connection, _ = opened(None, GET, window=80_000, connection_window=65_535)
 
     events = connection.receive(data)
 
     assert broken(events) == [(1, Failure.MALFORMED, False)]
     assert lost(events)[0] is Failure.MALFORMED
     assert sent(connection)[-1].startswith("goaway")
+
+
+@pytest.mark.parametrize(("data", "code"), _WRONG_ON_A_STREAM.values(), ids=_WRONG_ON_A_STREAM)
+def test_mistakes_of_a_response_end_its_stream_only(data: bytes, code: int) -> None:
+    """RFC 9113, 8.1.1 and 5.2.2."""
+    connection, _ = opened(None, GET, GET, window=20_000, connection_window=65_535)
+
+    events = connection.receive(data)
+
+    assert broken(events) == [(1, Failure.MALFORMED, False)]
+    assert sent(connection) == [f"1 reset {code}"]
+    assert connection.receive(peer.raw(1, 5, 3, b"\x88")) == [Head(3, 200, ()), End(3)]
 
 
 def test_undecodable_fields_of_a_cancelled_stream_end_the_connection() -> None:
@@ -644,20 +664,79 @@ def test_a_flood_of_settings() -> None:
     assert lost(events) == (Failure.MALFORMED, "a flood of SETTINGS frames")
 
 
-def test_unknown_settings_are_not_kept() -> None:
+def test_unknown_settings_mean_nothing() -> None:
     connection, server = opened(None, GET)
     codes = b"".join(code.to_bytes(2, "big") + bytes(4) for code in range(100, 2000))
 
     assert connection.receive(peer.raw(4, 0, 0, codes)) == [Settled(None)]
-    assert max(connection._h2.remote_settings) <= 8
     assert connection.receive(server.head(1, end=True)) == [Head(1, 200, ()), End(1)]
 
 
 def test_the_servers_table_size_does_not_size_ours() -> None:
     connection, _ = opened({1: 1 << 30})
-    assert connection._h2.encoder.header_table_size == 4096
+    assert connection._compression._encoder.header_table_size == 4096
     connection.receive(peer.settings({1: 100}))
-    assert connection._h2.encoder.header_table_size == 100
+    assert connection._compression._encoder.header_table_size == 100
+
+
+def test_a_smaller_table_is_told_once_and_kept_to() -> None:
+    """The blocks that were remembered refer to entries which a server with a small table has dropped."""
+    fields = fields_of(b"GET", b"http", b"web.test", b"/", [(b"x-first", b"a" * 40), (b"x-second", b"b" * 40)])
+    connection, _ = opened()
+    decoder = Decoder()
+    seen = []
+    for size in (None, None, None, 0, None, 60, None, 4096, None, None):
+        if size is not None:
+            connection.receive(peer.settings({1: size}))
+            decoder.max_allowed_table_size = size
+        connection.request(fields, end=True)
+        (head,) = (f for f in peer.frames(connection.data_to_send()) if isinstance(f, HeadersFrame))
+        seen.append(tuple(decoder.decode(head.data, raw=True)))
+
+    assert seen == [fields] * 10
+
+
+@given(
+    heads=st.lists(
+        st.lists(st.tuples(st.sampled_from([b"a", b"b", b"date"]), st.sampled_from([b"1", b"2", b"3"])), max_size=3),
+        min_size=1,
+        max_size=30,
+    ),
+    sizes=st.lists(st.sampled_from([0, 50, 4096]), min_size=30, max_size=30),
+)
+@settings(deadline=None, max_examples=200)
+def test_blocks_that_are_remembered_mean_what_they_meant(heads: list[list[tuple[bytes, bytes]]], sizes: list[int]) -> None:
+    """Whatever the server adds to its table, drops from it, and refers to."""
+    connection, server = opened()
+    for fields, size in zip(heads, sizes, strict=False):
+        server.resize(size)
+        stream = connection.request(GET, end=True)
+
+        events = connection.receive(server.head(stream, [(b":status", b"200"), *fields], end=True))
+
+        assert events == [Head(stream, 200, tuple(fields)), End(stream)]
+
+
+def test_a_flood_of_empty_frames() -> None:
+    connection, server = opened(None, GET)
+
+    events = fed(connection, [server.head(1), *[peer.body(1)] * (MOST_EMPTY + 1)])
+
+    assert lost(events) == (Failure.MALFORMED, "a flood of empty frames")
+
+
+def test_an_eager_reader_opens_all_windows_at_once() -> None:
+    connection, server = opened(None, GET, window=65_535, connection_window=65_535, eager=True)
+    connection.receive(server.head(1))
+
+    for _ in range(20):
+        connection.receive(peer.body(1, bytes(16_000)))
+    connection.receive(peer.body(1, b"x", end=True, padding=9))
+
+    assert not connection.streams
+    granted = [word.split() for word in sent(connection)]
+    assert {stream for stream, *_ in granted} == {"0", "1"}
+    assert 65_535 + sum(int(size) for stream, _, size in granted if stream == "0") >= 20 * 16_000
 
 
 def test_memory_does_not_grow_with_requests() -> None:
@@ -670,15 +749,13 @@ def test_memory_does_not_grow_with_requests() -> None:
         connection.reset(stream)
         connection.data_to_send()
 
-    h2 = connection._h2
-    assert len(connection._streams) == len(connection._unread) == len(h2._closed_streams) == 0
-    assert len(h2.streams) <= 1
+    assert len(connection._streams) == len(connection._unread) == 0
 
 
 _STREAMS = [0, 1, 2, 3, 5, 7, 9, 1 << 31 | 1]
 _PIECES = st.one_of(
     st.binary(max_size=40),
-    st.sampled_from([*_WRONG.values()]),
+    st.sampled_from([*_WRONG.values(), *(data for data, _ in _WRONG_ON_A_STREAM.values())]),
     st.builds(
         peer.raw,
         st.integers(0, 12),

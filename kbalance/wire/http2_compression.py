@@ -1,0 +1,126 @@
+"""Header fields compressed and back, each block once as long as it means the same (RFC 7541).
+
+`hpack` does it, in some 15 us a head. A client that repeats its request, and a server its answer, send the same bytes again and
+again, which mean the same until one of them changes the table that blocks refer to; so long a dictionary knows them.
+"""
+
+from hpack import Decoder, Encoder
+from hpack.exceptions import HPACKError, OversizedHeaderListError
+from hpack.table import HeaderTable
+
+from kbalance.model.words import Failure
+from kbalance.wire.http2_events import Pairs
+from kbalance.wire.http2_fields import Fields, declared_length, sound, status_of
+from kbalance.wire.http2_frames import ErrorCode, Violation
+
+MOST_REMEMBERED = 256
+"""Blocks of each side, none longer than the next."""
+LONGEST_REMEMBERED = 4096
+LARGEST_TABLE = 4096
+"""The protocol's default; a server that allows more must not decide how much memory our compression takes."""
+
+_Mark = tuple[object, int, int]
+
+
+def _mark(table: HeaderTable) -> _Mark:
+    """Two equal ones mean that nothing was added between: an entry that is added is a new object at the front."""
+    entries = table.dynamic_entries
+    return (entries[0] if entries else None, len(entries), table.maxsize)
+
+
+def _same(one: _Mark, other: _Mark) -> bool:
+    return one[0] is other[0] and one[1:] == other[1:]
+
+
+class Block:
+    """The fields of one block, looked at as a head and as trailers when first wanted so."""
+
+    __slots__ = ("_head", "_trailers", "fields")
+
+    def __init__(self, fields: Pairs) -> None:
+        self.fields = fields
+        self._head: tuple[int, Pairs, int | None] | None = None
+        self._trailers: Pairs | None = None
+
+    @property
+    def head(self) -> tuple[int, Pairs, int | None]:
+        """Status, the other fields, and the announced length of the body.
+
+        Raises:
+            Malformed: this is no head.
+        """
+        if self._head is None:
+            self._head = (status_of(self.fields), self.fields[1:], declared_length(self.fields))
+        return self._head
+
+    @property
+    def trailers(self) -> Pairs:
+        """
+        Raises:
+            Malformed: they are not sound.
+        """
+        if self._trailers is None:
+            self._trailers = sound(self.fields)
+        return self._trailers
+
+
+class Decompression:
+    """The server's blocks, in the order in which they came."""
+
+    def __init__(self, max_head: int) -> None:
+        self._max_head = max_head
+        self._decoder = Decoder(max_head)
+        self.known: dict[bytes, Block] = {}
+        """For who is in a hurry; a block that is not there goes to `decode`."""
+
+    def decode(self, data: bytes) -> Block:
+        """
+        Raises:
+            Violation: it cannot be decoded, or is too large; the connection cannot go on, since later blocks refer to it.
+        """
+        if (block := self.known.get(data)) is not None:
+            return block
+        before = _mark(self._decoder.header_table)
+        try:
+            block = Block(tuple((bytes(name), bytes(value)) for name, value in self._decoder.decode(data, raw=True)))
+        except OversizedHeaderListError as error:
+            detail = f"more than {self._max_head} bytes of headers"
+            raise Violation(ErrorCode.ENHANCE_YOUR_CALM, detail, Failure.TOO_LARGE) from error
+        except (HPACKError, IndexError) as error:
+            detail = f"header fields that cannot be decoded: {error}"
+            raise Violation(ErrorCode.COMPRESSION_ERROR, detail) from error
+        if not _same(before, _mark(self._decoder.header_table)):
+            self.known.clear()
+        elif len(data) <= LONGEST_REMEMBERED:
+            if len(self.known) >= MOST_REMEMBERED:
+                self.known.clear()
+            self.known[data] = block
+        return block
+
+
+class Compression:
+    """Our heads, in the order in which they go out."""
+
+    def __init__(self) -> None:
+        self._encoder = Encoder()
+        self._known: dict[Fields, bytes] = {}
+
+    def resize(self, size: int) -> None:
+        """The server's table may be so large."""
+        self._encoder.header_table_size = min(size, LARGEST_TABLE)
+        self._known.clear()
+
+    def encode(self, fields: Fields) -> bytes:
+        data = self._known.get(fields)
+        if data is not None:
+            return data
+        resized = bool(self._encoder.table_size_changes)
+        before = _mark(self._encoder.header_table)
+        data = self._encoder.encode(fields)
+        if not _same(before, _mark(self._encoder.header_table)):
+            self._known.clear()
+        elif not resized and len(data) <= LONGEST_REMEMBERED:
+            if len(self._known) >= MOST_REMEMBERED:
+                self._known.clear()
+            self._known[fields] = data
+        return data
