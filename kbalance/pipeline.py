@@ -13,7 +13,7 @@ from kbalance.model.plan import Options
 from kbalance.model.record import AtOnce, Calibrated, Ended, GaveUp, ProfileBegan, ProfileEnded, Progressed, Record, Started
 from kbalance.model.report import IdentityReport, ProfileReport, Report, Vantage, VantageReport
 from kbalance.model.target import Address, EndpointFacts, Facts, Target
-from kbalance.model.words import FactsSource, Placement, Profile, Stop
+from kbalance.model.words import FactsSource, Placement, Profile, Protocol, Stop
 from kbalance.traffic.session import Session
 from kbalance.traffic.tunnel import listener
 from kbalance.vantage.measuring import Measuring, Task
@@ -187,6 +187,7 @@ def _conclude(
         for worker, account in enumerate(accounts)
         if len(accounts) > 1 and account.calibrated is not None
     }
+    calibrated = together.calibrated
     diagnosis = rules.diagnose_all(case, {_place(one, worker): one for worker, one in apart.items()})
     report = Report(
         kbalance=__version__,
@@ -209,6 +210,8 @@ def _conclude(
             for worker, one in apart.items()
         ),
         fail_on=options.fail_on,
+        protocol=calibrated.plan.request.protocol if calibrated else Protocol.HTTP1,
+        protocol_because=calibrated.protocol_because if calibrated else "",
     )
     return replace(report, thresholds=thresholds.judged(report, options.thresholds))
 

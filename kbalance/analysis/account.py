@@ -12,7 +12,7 @@ from kbalance.model.plan import Options, ProfilePlan
 from kbalance.model.record import AtOnce, Calibrated, Ended, GaveUp, ProfileBegan, ProfileEnded, Progressed, Record, Started
 from kbalance.model.report import ProfileReport, Vantage
 from kbalance.model.target import Facts
-from kbalance.model.words import FactsSource, Stop
+from kbalance.model.words import FactsSource, Protocol, Stop
 
 
 class Account:
@@ -99,6 +99,10 @@ class Account:
         return tuple(fold.settle(stopped, duration_s, everyone) for fold, stopped, duration_s in folds)
 
     @property
+    def _protocol(self) -> Protocol:
+        return self.calibrated.plan.request.protocol if self.calibrated is not None else Protocol.HTTP1
+
+    @property
     def _planned(self) -> tuple[ProfilePlan, ...]:
         return self.calibrated.plan.profiles if self.calibrated is not None else ()
 
@@ -106,7 +110,15 @@ class Account:
         plan = next(p for p in self._planned if p.profile is began.profile)
         alpha = planning.alpha_share(began.profile, self._options)
         among = None if self._learned else self.expected.among
-        return ProfileFold(plan, self._names, tolerance=self._options.tolerance, alpha=alpha, among=among, learned=self._learned)
+        return ProfileFold(
+            plan,
+            self._names,
+            tolerance=self._options.tolerance,
+            alpha=alpha,
+            among=among,
+            learned=self._learned,
+            protocol=self._protocol,
+        )
 
     def _close(self, stopped: Stop, duration_s: float) -> None:
         if self._open is not None:

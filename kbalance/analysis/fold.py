@@ -21,7 +21,7 @@ from kbalance.model.report import (
     ServerLifetime,
     UnknownLoad,
 )
-from kbalance.model.words import Closer, Failure, Placement, Profile, Spread, Stop
+from kbalance.model.words import Closer, Failure, Placement, Profile, Protocol, Spread, Stop
 
 LEAST_ATTRIBUTED = 1 / 3
 """Share of the requests that must be attributed to endpoints for a word on the spread: with one endpoint of two failing, half of
@@ -52,8 +52,10 @@ class ProfileFold:
         alpha: float,
         among: tuple[str, ...] | None = None,
         learned: bool = False,
+        protocol: Protocol = Protocol.HTTP1,
     ) -> None:
         self._plan = plan
+        self._protocol = protocol
         self._tolerance = tolerance
         self._learned = learned or not endpoints
         self._direct = plan.profile is Profile.PER_ENDPOINT
@@ -64,6 +66,7 @@ class ProfileFold:
         self._opened = self._not_opened = self._closed_by_server = 0
         self._answered = self._errors = self._unanswered = self._abandoned = self._retried = 0
         self._per_connection: Counter[int] = Counter()
+        self._streams = 1
         self._connects: dict[int, int] = {}
         self._failures: Counter[tuple[Failure, str | None]] = Counter()
         self._details: dict[tuple[Failure, str | None], str] = {}
@@ -79,6 +82,7 @@ class ProfileFold:
             self._opened += 1
             _count(self._connects, bucket(int(observation.connect_s * 1e6)), 1)
             self._per_connection[observation.requests] += 1
+            self._streams = max(self._streams, observation.streams)
         if observation.unanswered:
             self._add_unanswered(observation)
         if self._direct and observation.endpoint is not None:
@@ -114,7 +118,7 @@ class ProfileFold:
         placement, evidence = self._inferred()
         return ProfileReport(
             profile=self._plan.profile,
-            protocol="http1",
+            protocol=self._protocol.value,
             parameters=_parameters(self._plan),
             stopped=stopped,
             duration_s=duration_s,
@@ -185,7 +189,7 @@ class ProfileFold:
         self._answered += answers.requests - answers.failed
         if answers.failed:
             self._errors += answers.failed
-            self._fail(Failure.STATUS, name, answers.failed, "")
+            self._fail(Failure.STATUS, name, answers.failed, answers.detail)
 
     def _fail(self, failure: Failure, name: str | None, requests: int, detail: str) -> None:
         """Counts failed requests and keeps the first words for each kind."""
@@ -243,6 +247,7 @@ class ProfileFold:
             requests_min=min(self._per_connection, default=0),
             requests_median=_median(self._per_connection),
             requests_max=max(self._per_connection, default=0),
+            streams_max=self._streams,
         )
 
     def _inferred(self) -> tuple[Placement, Evidence]:
@@ -301,12 +306,14 @@ class _Load:
 class _Lifetimes:
     """The extremes of the connections that the server closed after an answer."""
 
-    __slots__ = ("_ages", "_connections", "_requests")
+    __slots__ = ("_ages", "_connections", "_goaways", "_leave", "_requests")
 
     def __init__(self) -> None:
         self._connections = 0
         self._requests: tuple[float, float] = (math.inf, 0)
         self._ages: tuple[float, float] = (math.inf, 0.0)
+        self._goaways = 0
+        self._leave: tuple[float, float] = (math.inf, 0.0)
 
     def add(self, observation: ConnectionObservation) -> None:
         answered = sum(answers.requests for answers in observation.answers)
@@ -314,6 +321,9 @@ class _Lifetimes:
             self._connections += 1
             self._requests = (min(self._requests[0], answered), max(self._requests[1], answered))
             self._ages = (min(self._ages[0], observation.age_s), max(self._ages[1], observation.age_s))
+            if (left_s := observation.goaway_s) is not None:
+                self._goaways += 1
+                self._leave = (min(self._leave[0], left_s), max(self._leave[1], left_s))
 
     def settle(self) -> ServerLifetime | None:
         if not self._connections:
@@ -324,6 +334,9 @@ class _Lifetimes:
             requests_max=int(self._requests[1]),
             age_min_s=self._ages[0],
             age_max_s=self._ages[1],
+            goaways=self._goaways,
+            goaway_min_s=self._leave[0] if self._goaways else None,
+            goaway_max_s=self._leave[1] if self._goaways else None,
         )
 
 

@@ -35,9 +35,9 @@ SPARE = 1.05
 FASTEST = 200_000.0
 """Requests per second that no Python client exceeds; stands in for the rate of a closed loop, which nobody knows beforehand."""
 
-ALPHA_WEIGHTS = {Profile.SINGLE: 1, Profile.POOLED: 4, Profile.SHORT_LIVED: 5, Profile.PER_ENDPOINT: 0}
-"""Shares of the run's alpha. Per-endpoint tests nothing. Single has one draw, or a few if the server closes connections. Pooled
-gets enough that ten connections on one endpoint of three count as no accident."""
+ALPHA_WEIGHTS = {Profile.SINGLE: 1, Profile.POOLED: 4, Profile.SHORT_LIVED: 5, Profile.PER_ENDPOINT: 0, Profile.STOCK: 1}
+"""Shares of the run's alpha. Per-endpoint tests nothing. Single and stock have one draw, or a few if the server closes
+connections. Pooled gets enough that ten connections on one endpoint of three count as no accident."""
 
 
 def alpha_share(profile: Profile, options: Options) -> float:

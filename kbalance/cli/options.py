@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import click
 
 from kbalance.cli.types import Duration, Header, Number, Output, Pair, Toleration
-from kbalance.model.words import AGENT_IMAGE, MOST_CONNECTIONS, FailOn, OutputFormat, PoolPolicy, Profile, VantageChoice
+from kbalance.model.words import (
+    AGENT_IMAGE,
+    MOST_CONNECTIONS,
+    USUAL_PROFILES,
+    FailOn,
+    OutputFormat,
+    PoolPolicy,
+    Profile,
+    VantageChoice,
+)
 
 if TYPE_CHECKING:
     from kbalance.model.plan import Options
@@ -57,7 +66,7 @@ _MEASURING = (
         "profiles",
         multiple=True,
         type=_words(Profile),
-        help="Client profile to run; repeatable.  [default: all four]",
+        help="Client profile to run; repeatable.  [default: all but stock]",
     ),
     click.option(
         "--connections",
@@ -297,7 +306,7 @@ def to_options(given: Mapping[str, Any]) -> Options:
     limit = given["max_requests_per_connection"]
     age = given["max_connection_age"]
     options = Options(
-        profiles=tuple(p for p in Profile if not given["profiles"] or p.value in given["profiles"]),
+        profiles=tuple(p for p in Profile if p.value in (given["profiles"] or USUAL_PROFILES)),
         connections=given["connections"],
         pool_policy=PoolPolicy(given["pool_policy"]),
         requests=given["requests"],

@@ -18,6 +18,10 @@ class Answers:
     """Those among them with a status of 500 or above."""
     latency: Histogram
     """From the intended start to the last byte of the answer."""
+    first_s: float = 0.0
+    """When the first of them was complete, since the profile's start."""
+    detail: str = ""
+    """What the first failed one said, where its status alone does not tell."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +49,12 @@ class ConnectionObservation:
     closed_by: Closer
     detail: str = ""
     """The operating system's or parser's words for a failure."""
+    streams: int = 1
+    """Requests that were under way on it at once, at most."""
+    goaway_s: float | None = None
+    """Its age when the server said that it takes no more requests on it (GOAWAY); ``None``: it did not."""
+    goaway: str = ""
+    """The server's words with that."""
 
     @property
     def requests(self) -> int:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from kbalance.model.target import Address
-from kbalance.model.words import Comparison, FailOn, PoolPolicy, Profile
+from kbalance.model.words import USUAL_PROFILES, Comparison, FailOn, PoolPolicy, Profile, Protocol, ProtocolChoice
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +19,11 @@ class RequestSpec:
     body: bytes = b""
     nonce: str = ""
     """Sent in a header of its own; whatever answers with it echoes the request."""
+    protocol: Protocol = Protocol.HTTP1
+    scheme: str = "http"
+    """Of the target; HTTP/2 says it with each request."""
+    timeout_s: float | None = None
+    """What a gRPC server is told of the caller's patience; ``None``: nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +57,8 @@ class ProfilePlan:
     """The endpoint's name at each address, where the address is an endpoint's own and not a balancer's."""
     enough_connections: int = 0
     """Connections after which a fair draw can be told from an unfair one; 0 where the question does not arise."""
+    streams: int = 1
+    """Requests under way at once on one connection, at most; more than one where the protocol multiplexes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +95,7 @@ class Limit:
 class Options:
     """What the user asked for, beyond the target; the defaults are safe on production."""
 
-    profiles: tuple[Profile, ...] = tuple(Profile)
+    profiles: tuple[Profile, ...] = USUAL_PROFILES
     connections: int = 10
     """Size of the pool in `pooled`."""
     pool_policy: PoolPolicy = PoolPolicy.ROUND_ROBIN
@@ -107,6 +114,11 @@ class Options:
     method: str = "GET"
     headers: tuple[tuple[str, str], ...] = ()
     body: bytes = b""
+    protocol: ProtocolChoice = ProtocolChoice.AUTO
+    grpc_method: str | None = None
+    """``PACKAGE.SERVICE/METHOD``; ``None``: the health check, or one that tells who answers."""
+    grpc_data: str | None = None
+    """The message, as JSON or as ``hex:``; ``None``: an empty one."""
     host: str | None = None
     """Value of the Host header; ``None``: the target's own."""
     identity: str = "auto"

@@ -29,6 +29,8 @@ class Calibrated:
     """Of the answers it was looked for in, each once, sorted."""
     local: str | None
     """This side's address."""
+    protocol_because: str = ""
+    """As in `Report`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from kbalance.model.target import Facts, Target
-from kbalance.model.words import Confidence, FailOn, Failure, Placement, Profile, Severity, Spread, Stop
+from kbalance.model.words import Confidence, FailOn, Failure, Placement, Profile, Protocol, Severity, Spread, Stop
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +68,8 @@ class ConnectionCounts:
     requests_median: float
     requests_max: int
     """Requests per opened connection."""
+    streams_max: int = 1
+    """Requests under way at once on one of them, at most."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,6 +132,11 @@ class ServerLifetime:
     requests_max: int
     age_min_s: float
     age_max_s: float
+    goaways: int = 0
+    """Those among them on which the server said beforehand that it takes no more requests (GOAWAY)."""
+    goaway_min_s: float | None = None
+    goaway_max_s: float | None = None
+    """Their ages when it did."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -310,3 +317,6 @@ class Report:
     """What each of several vantage points saw; `profiles` then holds all their connections together. Empty for one alone."""
     fail_on: FailOn = FailOn.PROBLEM
     """The mildest severity of a finding that the user does not accept."""
+    protocol: Protocol = Protocol.HTTP1
+    protocol_because: str = ""
+    """Why this protocol was spoken, a clause; empty: it is the default."""

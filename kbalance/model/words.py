@@ -27,6 +27,41 @@ class Profile(StrEnum):
     POOLED = "pooled"
     SHORT_LIVED = "short-lived"
     PER_ENDPOINT = "per-endpoint"
+    STOCK = "stock"
+    """An ordinary HTTP/2 or gRPC client: however many connections it may have, requests share the first one as long as the server
+    takes more streams on it. On request only."""
+
+
+USUAL_PROFILES = (Profile.SINGLE, Profile.POOLED, Profile.SHORT_LIVED, Profile.PER_ENDPOINT)
+"""What runs unless the user chooses."""
+
+
+class Protocol(StrEnum):
+    """What is spoken on a connection."""
+
+    HTTP1 = "http1"
+    H2 = "h2"
+    """HTTP/2 over TLS."""
+    H2C = "h2c"
+    """HTTP/2 without TLS, known beforehand (RFC 9113, 3.3)."""
+    GRPC = "grpc"
+    """Unary calls of gRPC over HTTP/2, with or without TLS."""
+
+    @property
+    def multiplexes(self) -> bool:
+        """Whether one connection carries several requests at once."""
+        return self is not Protocol.HTTP1
+
+
+class ProtocolChoice(StrEnum):
+    """What the user wants spoken."""
+
+    AUTO = "auto"
+    """What the Service's port says, else what the server chooses in the TLS handshake, else HTTP/1.1."""
+    HTTP1 = "http1"
+    H2 = "h2"
+    H2C = "h2c"
+    GRPC = "grpc"
 
 
 class PoolPolicy(StrEnum):
@@ -76,11 +111,11 @@ class Failure(StrEnum):
     CLOSED = "closed"
     """The server closed the connection before the answer was complete."""
     MALFORMED = "malformed"
-    """What came back is not HTTP/1.1."""
+    """What came back is not the protocol that was spoken."""
     TOO_LARGE = "too-large"
     """Header or body beyond the limit."""
     STATUS = "status"
-    """A complete answer whose status is 500 or above."""
+    """A complete answer whose status is 500 or above; of gRPC, one whose status code means as much."""
 
 
 class Closer(StrEnum):

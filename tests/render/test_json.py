@@ -63,6 +63,8 @@ def test_top_level_keys_are_the_contracts_in_its_order(classic: Report) -> None:
         "forecasts",
         "vantages",
         "fail_on",
+        "protocol",
+        "protocol_because",
     ]
 
 

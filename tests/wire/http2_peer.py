@@ -93,7 +93,9 @@ def raw(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
     return len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + payload
 
 
-def opened(values: Mapping[int, int] | None = None, *requests: Fields, eager: bool = False, **limits: int) -> tuple[Http2Connection, Peer]:
+def opened(
+    values: Mapping[int, int] | None = None, *requests: Fields, eager: bool = False, **limits: int
+) -> tuple[Http2Connection, Peer]:
     """A connection whose server has sent its settings, with these requests under way and nothing left to send."""
     connection = Http2Connection(eager=eager, **limits)
     connection.receive(settings(values))
