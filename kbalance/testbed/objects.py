@@ -12,7 +12,6 @@ from kbalance.testbed.scenario import NAMESPACE, SERVICE
 
 Object = dict[str, Any]
 
-PORT_NAME = "http"
 NODES = (("node-1", "zone-a"), ("node-2", "zone-b"))
 """Name and zone; pods are placed on them in turn."""
 LABELS = {"app": SERVICE}
@@ -86,6 +85,8 @@ class Catalogue:
     created: str
     """RFC 3339, UTC, whole seconds."""
     version: int
+    port_name: str = "http"
+    app_protocol: str | None = None
 
     def _meta(self, kind: str, name: str, namespace: str | None = NAMESPACE, **more: object) -> Object:
         where = {} if namespace is None else {"namespace": namespace}
@@ -104,7 +105,7 @@ class Catalogue:
             "ipFamilies": ["IPv4"],
             "ipFamilyPolicy": "SingleStack",
             "internalTrafficPolicy": "Cluster",
-            "ports": [{"name": PORT_NAME, "protocol": "TCP", "port": address.port, "targetPort": PORT_NAME}],
+            "ports": [self._port(address.port) | {"targetPort": self.port_name}],
             "selector": LABELS,
             "sessionAffinity": "None" if affinity_s is None else "ClientIP",
         }
@@ -112,6 +113,11 @@ class Catalogue:
             spec["sessionAffinityConfig"] = {"clientIP": {"timeoutSeconds": affinity_s}}
         metadata = self._meta("Service", SERVICE, labels=LABELS)
         return {"metadata": metadata, "spec": spec, "status": {"loadBalancer": {}}}
+
+    def _port(self, number: int) -> Object:
+        """As a Service and its slices both have it."""
+        protocol = {} if self.app_protocol is None else {"appProtocol": self.app_protocol}
+        return {"name": self.port_name, "protocol": "TCP", **protocol, "port": number}
 
     def node(self, name: str, zone: str) -> Object:
         ready = {
@@ -152,7 +158,7 @@ class Catalogue:
         metadata = self._meta(
             "Pod", record.name, generateName=f"{REPLICA_SET}-", generation=1, labels=labels, ownerReferences=[owner]
         )
-        port = {"name": PORT_NAME, "containerPort": record.address.port, "protocol": "TCP"}
+        port = {"name": self.port_name, "containerPort": record.address.port, "protocol": "TCP"}
         spec = {**_POD_SPEC, "nodeName": record.node, "containers": [{**_CONTAINER, "ports": [port]}]}
         container = {
             "name": SERVICE,
@@ -225,7 +231,7 @@ class Catalogue:
                 ownerReferences=[service],
             ),
             "addressType": "IPv4",
-            "ports": None if port is None else [{"name": PORT_NAME, "protocol": "TCP", "port": port}],
+            "ports": None if port is None else [self._port(port)],
             "endpoints": [_endpoint(record) for record in records] or None,
         }
 

@@ -1,21 +1,18 @@
 """Fake pods: HTTP servers on loopback that say who they are, and misbehave as told."""
 
 import asyncio
-import json
+import random
 import socket
-import time
 from collections import deque
 from collections.abc import Callable
 from typing import assert_never
 
 from kbalance.model.target import Address
+from kbalance.testbed import pages
 from kbalance.testbed.messages import Request, RequestReader, render
-from kbalance.testbed.scenario import Fault, Identity, PodSpec
+from kbalance.testbed.scenario import Fault, PodSpec
 from kbalance.testbed.sockets import Port, Receiver, local_ip, reset, spawn
 
-METHODS = ("GET", "HEAD", "POST")
-TEXT = "text/plain; charset=utf-8"
-JSON = "application/json; charset=utf-8"
 GARBAGE = b"\x16\x03\x01 220 this is not HTTP\r\n\r\n"
 
 
@@ -28,11 +25,15 @@ class Pod:
         self.spec = spec
         self.fault = Fault.NONE
         self.delay_ms = spec.delay_ms
-        self.connections: set[PodConnection] = set()
+        self.connections: set[Receiver] = set()
         self.accepted = 0
         """Connections."""
+        self.streams = 0
+        """Of HTTP/2, refused ones included."""
         self.answered = 0
         """Requests with a complete answer, whatever its status."""
+        self._random = random.Random(number)
+        self._speak = _speaker(spec)
         self._port = Port(local_ip(f"127.0.1.{number}"), preferred_port)
         self.set_fault(spec.fault)
 
@@ -53,7 +54,13 @@ class Pod:
 
     def _accept(self, sock: socket.socket, source: str) -> None:
         self.accepted += 1
-        spawn(asyncio.get_running_loop().connect_accepted_socket(lambda: PodConnection(self), sock))
+        spawn(asyncio.get_running_loop().connect_accepted_socket(lambda: self._speak(self), sock))
+
+    def draw_age(self) -> float | None:
+        """Seconds until the next connection of HTTP/2 is asked to leave; ``None``: it may stay."""
+        if self.spec.max_age_s is None:
+            return None
+        return self.spec.max_age_s * (1 + self._random.uniform(-1, 1) * self.spec.max_age_jitter)
 
     def close(self) -> None:
         """Stop, with every connection."""
@@ -62,8 +69,18 @@ class Pod:
             connection.transport.abort()
 
 
+def _speaker(spec: PodSpec) -> Callable[[Pod], Receiver]:
+    """Makes the pod's end of a connection."""
+    if not spec.http2:
+        return PodConnection
+    # Imported here for the weight of h2, which most pods do without.
+    from kbalance.testbed.http2 import Greeter
+
+    return Greeter
+
+
 class PodConnection(Receiver):
-    """A connection to a pod: requests wait in line, one at a time is being answered."""
+    """A connection of HTTP/1.1 to a pod: requests wait in line, one at a time is being answered."""
 
     def __init__(self, pod: Pod) -> None:
         self._pod = pod
@@ -168,35 +185,7 @@ class PodConnection(Receiver):
         spec = self._pod.spec
         spent = spec.close_after_requests is not None and self._requests >= spec.close_after_requests
         self._ending = self._ending or spent or not request.keep_alive
-        status = 500 if self._pod.fault is Fault.ERROR_500 else 200
-        kind, body = _page(request, self._pod.name, spec.identity)
-        if request.method not in METHODS:
-            status, kind, body = 405, TEXT, b"method not allowed"
-        headers = [("Content-Type", kind)]
-        if spec.identity is Identity.HEADER:
-            headers.append(("X-Pod-Name", self._pod.name))
-        if self._ending and (spec.announce_close or not spent):
-            headers.append(("Connection", "close"))
-        return render(status, body, headers, head_only=request.method == "HEAD")
-
-
-def _page(request: Request, name: str, identity: Identity) -> tuple[str, bytes]:
-    """Content type and body; paths are those of agnhost and podinfo, and any other one answers like agnhost's root."""
-    if identity is Identity.ECHO:
-        return TEXT, _echo(request)
-    named = identity is not Identity.NONE
-    match request.path:
-        case "/echo":
-            return TEXT, _echo(request)
-        case "/hostname" if named:
-            return TEXT, name.encode()
-        case "/api/info":
-            return JSON, json.dumps({"hostname": name if named else "localhost", "version": "6.7.0"}).encode()
-        case _:
-            return TEXT, f"NOW: {time.strftime('%Y-%m-%d %H:%M:%S')} +0000 UTC".encode()
-
-
-def _echo(request: Request) -> bytes:
-    lines = [f"{request.method} {request.target} {request.version}"]
-    lines += [f"{key}: {value}" for key, value in request.headers]
-    return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + request.body
+        page = pages.answer(request, self._pod.name, spec.identity, 500 if self._pod.fault is Fault.ERROR_500 else 200)
+        last = self._ending and (spec.announce_close or not spent)
+        headers = (*page.headers, ("Connection", "close")) if last else page.headers
+        return render(page.status, page.body, headers, head_only=request.method == "HEAD")

@@ -23,16 +23,17 @@ class Fault(StrEnum):
     REFUSE = "refuse"
     """Its port is closed, as if its process had died: held connections are reset, new ones refused."""
     RESET = "reset"
-    """Reads the request, then sends RST."""
+    """Reads the request, then sends RST; over HTTP/2, for its stream alone."""
     HANG = "hang"
     """Accepts and reads, never answers."""
     ERROR_500 = "error-500"
+    """Answers with status 500; calls of gRPC end with UNAVAILABLE."""
     GARBAGE = "garbage"
     """Answers with bytes that are not HTTP, then closes."""
     DRIP = "drip"
     """Answers one byte at a time."""
     CLOSE_EARLY = "close-early"
-    """Promises a body, sends half of it, then closes."""
+    """Promises a body, sends half of it, then closes the connection."""
 
 
 class Identity(StrEnum):
@@ -46,6 +47,13 @@ class Identity(StrEnum):
     """Not at all."""
     ECHO = "echo"
     """Not at all, and every path echoes the request with its Host header."""
+    TRAILER = "trailer"
+    """In x-pod-name behind the body alone, which HTTP/1.1 does not show."""
+
+    @property
+    def in_body(self) -> bool:
+        """Whether the paths that tell a name tell it."""
+        return self in (Identity.HEADER, Identity.BODY)
 
 
 class ChooserKind(StrEnum):
@@ -85,7 +93,18 @@ class PodSpec:
     close_after_s: float | None = None
     """Age at which a connection is closed, or as soon as its answer is out; ``None``: never."""
     announce_close: bool = True
-    """Whether the last answer carries ``Connection: close``."""
+    """Whether the last answer carries ``Connection: close``, or of HTTP/2 whether GOAWAY comes before it."""
+    http2: bool = False
+    """Whether it speaks HTTP/2 without TLS, and gRPC over it, to clients that begin with it; HTTP/1.1 to the others still."""
+    max_streams: int | None = None
+    """SETTINGS_MAX_CONCURRENT_STREAMS; streams beyond it are refused. ``None``: nothing is said of it, as by grpc-go."""
+    max_age_s: float | None = None
+    """Age at which a connection of HTTP/2 is left as gRPC servers do it: GOAWAY that names no stream, PING, and the true GOAWAY
+    after its answer; streams under way are finished. ``None``: never."""
+    max_age_jitter: float = 0.1
+    """By how much of itself that age differs at most; 0.1 in gRPC."""
+    refuse_every: int | None = None
+    """Each so manieth stream of the pod is refused unseen (REFUSED_STREAM); ``None``: none is."""
     ready: bool = True
     """As its endpoint says; kube-proxy sends nothing to one that is not."""
 
@@ -119,6 +138,10 @@ class Scenario:
     affinity_s: int | None = None
     """Time-out of ``sessionAffinity: ClientIP``; ``None``: no affinity."""
     scale_out: ScaleOut | None = None
+    port_name: str = "http"
+    """Of the Service's port."""
+    app_protocol: str | None = None
+    """Of the Service's port, as its ``appProtocol``."""
     options: Mapping[str, object] = field(default_factory=dict)
     """Fields of `kbalance.model.plan.Options` that the scenario needs to be different."""
     seed: int = 1
@@ -242,6 +265,26 @@ _LIST = (
         title="The Service selects no pod: connections to it are refused.",
         expected_cause="no-endpoints",
         pods=(),
+    ),
+)
+
+# Not listed while a probe cannot speak gRPC.
+_GRPC_LIST = (
+    Scenario(
+        name="grpc",
+        title="Three healthy pods that speak gRPC: a client's calls share one connection, and so one pod.",
+        expected_cause="http2-multiplexing",
+        pods=(PodSpec(http2=True, identity=Identity.HEADER),) * 3,
+        port_name="grpc",
+        app_protocol="grpc",
+    ),
+    Scenario(
+        name="grpc-max-age",
+        title="The gRPC servers ask clients to leave after a second: calls still share one connection, but not for long.",
+        expected_cause="http2-multiplexing",
+        pods=(PodSpec(http2=True, identity=Identity.HEADER, max_age_s=1.0),) * 3,
+        port_name="grpc",
+        app_protocol="grpc",
     ),
 )
 

@@ -108,7 +108,12 @@ class Stage:
         return Pod(objects.pod_name(index + 1), index + 1, specs[index] if index < len(specs) else healthy, port)
 
     def _objects(self) -> Mapping[resources.Resource, Sequence[objects.Object]]:
-        catalogue = objects.Catalogue(created=self._created, version=self._store.version + 1)
+        catalogue = objects.Catalogue(
+            created=self._created,
+            version=self._store.version + 1,
+            port_name=self.scenario.port_name,
+            app_protocol=self.scenario.app_protocol,
+        )
         records = [
             PodRecord(name=pod.name, address=pod.address, node=node, zone=zone, ready=pod.spec.ready)
             for index, pod in enumerate(self.active)
