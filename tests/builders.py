@@ -12,7 +12,7 @@ from kbalance.model.observation import Answers, ConnectionObservation
 from kbalance.model.plan import Lifetime, Options, ProfilePlan, TrafficPlan
 from kbalance.model.report import IdentityReport, Latency, ProfileReport
 from kbalance.model.target import Address, EndpointFacts, Facts, ServiceFacts, Target
-from kbalance.model.words import Closer, FactsSource, Failure, PoolPolicy, Profile, Stop, TargetKind
+from kbalance.model.words import Closer, FactsSource, Failure, PoolPolicy, Profile, Protocol, Stop, TargetKind
 
 PODS = ("web-0", "web-1", "web-2")
 TARGET = Target(
@@ -56,10 +56,11 @@ def traffic_plan(known: Facts | None = None, options: Options | None = None) -> 
 
 def profile_plan(profile: Profile, **changes: object) -> ProfilePlan:
     """A small plan; three slots are the three pods, and a pool of ten is the default."""
-    slots = {Profile.SINGLE: 1, Profile.POOLED: 10, Profile.SHORT_LIVED: 4, Profile.PER_ENDPOINT: 3}[profile]
+    slots = {Profile.SINGLE: 1, Profile.POOLED: 10, Profile.SHORT_LIVED: 4, Profile.PER_ENDPOINT: 3, Profile.STOCK: 10}[profile]
+    requests = {Profile.SINGLE: 100, Profile.SHORT_LIVED: 304, Profile.PER_ENDPOINT: 60}.get(profile, 200)
     base = ProfilePlan(
         profile=profile,
-        requests={Profile.SINGLE: 100, Profile.POOLED: 200, Profile.SHORT_LIVED: 304, Profile.PER_ENDPOINT: 60}[profile],
+        requests=requests,
         slots=slots,
         concurrency=1,
         rate=200.0,
@@ -130,6 +131,33 @@ def settled(
 def single(who: str | None = "web-0", requests: int = 100, names: Sequence[str] = PODS) -> ProfileReport:
     """One connection that one endpoint answered."""
     return settled([connection(answers(who, requests))], profile_plan(Profile.SINGLE), names)
+
+
+def stock(who: str = "web-0", requests: int = 200, *, streams: int = 4, **changes: object) -> ProfileReport:
+    """An ordinary client: a pool of ten that stays at one connection."""
+    opened = [connection(answers(who, requests), streams=streams)]
+    return settled(opened, profile_plan(Profile.STOCK, concurrency=4, streams=4, **changes))
+
+
+def speaking(protocol: Protocol, *profiles: ProfileReport, **changes: object) -> Case:
+    """A run by this protocol, which all of its profiles spoke."""
+    planned = traffic_plan()
+    planned = replace(planned, request=replace(planned.request, protocol=protocol))
+    return case(*(replace(p, protocol=protocol.value) for p in profiles), plan=planned, **changes)
+
+
+def leaving(ages_s: Sequence[float], *, requests: Sequence[int] = (100, 103, 98), said: bool = True) -> ProfileReport:
+    """One client, one connection at a time, each ended by the server at such an age, with GOAWAY where it is `said`."""
+    opened = [
+        connection(
+            answers(PODS[i % 3], requests[i % len(requests)]),
+            closed_by=Closer.SERVER,
+            age_s=age_s + 0.01,
+            goaway_s=age_s if said else None,
+        )
+        for i, age_s in enumerate(ages_s)
+    ]
+    return settled(opened, profile_plan(Profile.SINGLE))
 
 
 def pooled(counts: Sequence[int] = (2, 5, 3), names: Sequence[str] = PODS, each: int = 20, **changes: object) -> ProfileReport:

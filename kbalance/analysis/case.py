@@ -6,7 +6,7 @@ from kbalance.analysis.expectation import Expectation, expectation
 from kbalance.model.plan import TrafficPlan
 from kbalance.model.report import IdentityReport, ProfileReport, Vantage
 from kbalance.model.target import Facts, Target
-from kbalance.model.words import Confidence, FactsSource, Failure, Placement, Profile, Spread
+from kbalance.model.words import Confidence, FactsSource, Failure, Placement, Profile, Protocol, Spread
 
 NOBODY = IdentityReport(source=None, calibrated=False, unidentified=0)
 """No identity was looked for or found."""
@@ -65,6 +65,24 @@ class Case:
     def direct(self) -> ProfileReport | None:
         """The per-endpoint profile: connections that were directed to each endpoint."""
         return self.profile(Profile.PER_ENDPOINT)
+
+    @property
+    def stock(self) -> ProfileReport | None:
+        """An ordinary HTTP/2 or gRPC client, which puts all requests on its first connection while the server takes more."""
+        return self.profile(Profile.STOCK)
+
+    @property
+    def keeping(self) -> tuple[ProfileReport, ...]:
+        """The profiles that keep their connections to the target's address."""
+        return tuple(p for p in (self.single, self.pooled, self.stock) if p is not None)
+
+    @property
+    def protocol(self) -> Protocol:
+        """What was really spoken; HTTP/1.1 where nothing was."""
+        if self.plan is not None and self.plan.request.protocol.multiplexes:
+            return self.plan.request.protocol
+        spoken = (Protocol(p.protocol) for p in self.profiles if p.protocol in set(Protocol))
+        return next(spoken, Protocol.HTTP1)
 
     @property
     def through(self) -> tuple[ProfileReport, ...]:
@@ -163,7 +181,7 @@ def _as_expected(case: Case) -> bool:
 
 def choosing(case: Case) -> ProfileReport | None:
     """The profile that shows best what chooses the endpoint: the one with most connections."""
-    return case.fresh or case.pooled or case.single
+    return case.fresh or case.pooled or case.single or case.stock
 
 
 def met(report: ProfileReport) -> set[str]:

@@ -209,8 +209,10 @@ RULES: tuple[Rule, ...] = (
         id="http2-multiplexing",
         severity=Severity.RISK,
         title="HTTP/2 puts all requests on one connection",
-        told_apart="As connection-pinning, on a port that appProtocol or its name calls HTTP/2 or gRPC.",
-        fix="Use round_robin over a headless Service (gRPC), xDS or a mesh, or end connections at an age (MAX_CONNECTION_AGE).",
+        told_apart="As connection-pinning, over HTTP/2 or gRPC (spoken, or named by the port): an ordinary client's pool stays "
+        "at one connection while the server takes more streams on it.",
+        fix="Choose an endpoint per call in the client (gRPC: round_robin over a headless Service, or xDS) or at a proxy that "
+        "reads HTTP/2, and end connections at an age with jitter (MAX_CONNECTION_AGE), or new Pods are not seen.",
         conclude=http2_multiplexing,
         excluded=exclusions.not_http2,
     ),
@@ -254,7 +256,7 @@ RULES: tuple[Rule, ...] = (
         id="per-request-balancing",
         severity=Severity.INFO,
         title="A proxy balances single requests",
-        told_apart="One connection is answered by several endpoints.",
+        told_apart="One connection is answered by several endpoints: its requests, or its HTTP/2 streams, are placed one by one.",
         fix="Nothing to do: this path is balanced at the HTTP level.",
         conclude=per_request_balancing,
         excluded=exclusions.held_to_one,
@@ -291,8 +293,10 @@ RULES: tuple[Rule, ...] = (
         id="server-lifetime",
         severity=Severity.INFO,
         title="The server ends connections",
-        told_apart="The server closed kept connections after a number of requests or a time.",
-        fix="Nothing to do: clients already choose anew; shorten it if that happens too rarely.",
+        told_apart="The server closed kept connections after a number of requests or a time; with HTTP/2 the age at which it "
+        "said so (GOAWAY) tells whether ages vary.",
+        fix="Nothing to do: clients already choose anew; shorten it if that happens too rarely, and add jitter where ages are "
+        "all the same.",
         conclude=server_lifetime,
         role=Role.REMARK,
         excluded=exclusions.server_keeps_connections,

@@ -4,12 +4,27 @@ from collections.abc import Iterable
 
 from kbalance.model.report import ProfileReport
 from kbalance.model.target import Target
-from kbalance.model.words import Failure, TargetKind
+from kbalance.model.words import Failure, Protocol, TargetKind
 
 
 def target_name(target: Target) -> str:
     """The target in a sentence."""
     return f"Service {target.name}" if target.kind is TargetKind.SERVICE else target.url
+
+
+def exchange(protocol: Protocol) -> str:
+    """What a proxy of this protocol places one by one."""
+    if protocol is Protocol.GRPC:
+        return "call"
+    return "stream" if protocol.multiplexes else "request"
+
+
+PROTOCOL_NAMES = {
+    Protocol.HTTP1: "HTTP/1.1",
+    Protocol.H2: "HTTP/2",
+    Protocol.H2C: "HTTP/2 without TLS",
+    Protocol.GRPC: "gRPC over HTTP/2",
+}
 
 
 def times(ratio: float) -> str:

@@ -4,10 +4,10 @@ from collections.abc import Collection
 
 from kbalance.analysis.case import Case, Conclusion, fair_fresh, held, settings, spreading_fresh, static_explanations
 from kbalance.analysis.samplesize import expected_busiest
-from kbalance.analysis.wording import count, odds, times
+from kbalance.analysis.wording import PROTOCOL_NAMES, count, exchange, odds, times
 from kbalance.model.report import ProfileReport
 from kbalance.model.target import ServiceFacts
-from kbalance.model.words import Confidence, Placement, PoolPolicy, Spread
+from kbalance.model.words import Confidence, Placement, PoolPolicy, Profile, Protocol, Spread
 
 CROWDED = 2.0
 """Requests on the fullest connection over the pool's mean, from which on the pool's order and not the draw makes the load uneven:
@@ -45,10 +45,14 @@ def pool_order(case: Case) -> Conclusion | None:
 
 
 def http2_multiplexing(case: Case) -> Conclusion | None:
-    """The port speaks HTTP/2, whose clients put every request on one connection, and a connection stays where it was opened."""
-    said = says(case.facts.service, HTTP2)
+    """HTTP/2 was spoken, or the port speaks it: clients put all requests on one connection, which stays where it was opened."""
     pinned = connection_pinning(case)
-    if said is None or pinned is None:
+    if pinned is None:
+        return None
+    if case.protocol.multiplexes:
+        return _multiplexed(case, pinned)
+    said = says(case.facts.service, HTTP2)
+    if said is None:
         return None
     return Conclusion(
         confidence=Confidence.LIKELY,
@@ -60,6 +64,52 @@ def http2_multiplexing(case: Case) -> Conclusion | None:
             "Measured over HTTP/1.1: what it shows of connections holds for HTTP/2 as well.",
         ),
     )
+
+
+def _multiplexed(case: Case, pinned: Conclusion) -> Conclusion:
+    """What was measured over HTTP/2 itself."""
+    shown = [p for p in (case.stock, case.single) if p is not None and _all_on_one(p)]
+    protocol, unit = PROTOCOL_NAMES[case.protocol], exchange(case.protocol)
+    who = "An ordinary gRPC client (pick_first)" if case.protocol is Protocol.GRPC else "An ordinary HTTP/2 client"
+    if shown and fair_fresh(case):
+        confidence = Confidence.CERTAIN
+    else:
+        confidence = Confidence.POSSIBLE if pinned.confidence is Confidence.POSSIBLE else Confidence.LIKELY
+    habit, part = ("puts all requests on one connection", "one of them") if not _overflows(case.stock) else (
+        "opens a further connection only while the server takes no more streams on the others", "few of them"
+    )  # fmt: skip
+    return Conclusion(
+        confidence=confidence,
+        summary=f"{who} {habit}, and here a connection stays on one endpoint: each client loads {part}.",
+        evidence=(
+            f"Spoken was {protocol}, which carries many {unit}s at once on a connection.",
+            *(line for p in (case.stock, case.single, case.pooled) if p is not None and held(p) for line in _load(p)),
+            *_fresh_evidence(case),
+            *settings(case.facts),
+            *_unmeasured(case, shown),
+        ),
+    )
+
+
+def _all_on_one(report: ProfileReport) -> bool:
+    """Whether one connection carried everything to one endpoint, though requests could have gone elsewhere.
+
+    The stock client had a pool to fill. The single client has one connection by definition, and shows something where several
+    requests were under way on it.
+    """
+    choice = report.profile is Profile.STOCK or report.connections.streams_max > 1
+    return choice and held(report) and report.spread is Spread.PINNED and report.connections.opened == 1
+
+
+def _overflows(stock: ProfileReport | None) -> bool:
+    """Whether an ordinary client had several connections at once: more than those that took the place of ended ones."""
+    return stock is not None and stock.connections.opened > 1 + stock.connections.closed_by_server
+
+
+def _unmeasured(case: Case, shown: Collection[ProfileReport]) -> tuple[str, ...]:
+    if shown or case.stock is not None:
+        return ()
+    return ("How many connections an ordinary client takes was not measured; add --profile stock.",)
 
 
 def says(service: ServiceFacts | None, protocols: Collection[str]) -> str | None:
@@ -81,7 +131,7 @@ def _protocol(word: str) -> str:
 
 def connection_pinning(case: Case) -> Conclusion | None:
     """Requests follow their connection, and a connection stays on the endpoint that it was drawn for."""
-    sticking = [p for p in (case.single, case.pooled) if p is not None and held(p) and _unequal(p)]
+    sticking = [p for p in case.keeping if held(p) and _unequal(p)]
     if case.n < 2 or not sticking or any(p.several for p in case.through):
         return None
     if case.fresh is None:
@@ -142,12 +192,18 @@ def crowded(report: ProfileReport) -> bool:
 
 def _load(report: ProfileReport) -> tuple[str, ...]:
     """Requests, connections and what became of them."""
-    opened = count(report.connections.opened, "connection")
-    requests = count(report.requests.answered, "request")
+    requests = f"{report.profile}: {count(report.requests.answered, 'request')}"
+    went = f"{requests} of a pool of up to {slots(report)} went on" if report.profile is Profile.STOCK else f"{requests} on"
+    opened = f"{went} {count(report.connections.opened, 'connection')}{_at_once(report)}"
     if report.spread is Spread.PINNED:
         name = max(report.endpoints, key=lambda e: e.requests).name
-        return (f"{report.profile}: {requests} on {opened}, all answered by {name} of {len(report.endpoints)} endpoints.",)
-    return (f"{report.profile}: {requests} on {opened}, busiest endpoint {times(report.busiest or 0)} times its fair share.",)
+        return (f"{opened}, all answered by {name} of {len(report.endpoints)} endpoints.",)
+    return (f"{opened}, busiest endpoint {times(report.busiest or 0)} times its fair share.",)
+
+
+def _at_once(report: ProfileReport) -> str:
+    streams = report.connections.streams_max
+    return f" ({streams} streams at once)" if streams > 1 else ""
 
 
 def _fresh_evidence(case: Case) -> tuple[str, ...]:

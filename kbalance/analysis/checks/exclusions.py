@@ -4,9 +4,10 @@ from kbalance.analysis.case import Case, fair_fresh, held, met
 from kbalance.analysis.checks.clients import HTTP2, pool_order, says
 from kbalance.analysis.checks.endpoints import endpoint_failing, slow_endpoint
 from kbalance.analysis.checks.membership import not_ready
+from kbalance.analysis.checks.proxied import per_request_balancing
 from kbalance.analysis.checks.settings import external_traffic_policy
 from kbalance.analysis.expectation import from_outside
-from kbalance.analysis.wording import count, millis, percent, times
+from kbalance.analysis.wording import count, exchange, millis, percent, times
 from kbalance.model.words import FactsSource, Placement
 
 
@@ -99,7 +100,7 @@ def fairly_drawn(case: Case) -> str | None:
 
 def held_to_one(case: Case) -> str | None:
     """No proxy places requests: a connection with many of them was answered by one endpoint."""
-    keeping = [p for p in (case.single, case.pooled) if p is not None and held(p)]
+    keeping = [p for p in case.keeping if held(p)]
     if not keeping or any(p.several for p in case.through):
         return None
     connections = sum(p.connections.opened for p in keeping)
@@ -116,6 +117,10 @@ def in_turn(case: Case) -> str | None:
 
 
 def not_http2(case: Case) -> str | None:
+    """HTTP/2 is not there, or does no harm: a connection's streams are placed one by one."""
+    if case.protocol.multiplexes:
+        unit, placed = exchange(case.protocol), per_request_balancing(case) is not None
+        return f"The {unit}s of one connection are answered by several endpoints: each {unit} is placed." if placed else None
     service = case.facts.service
     if service is None or says(service, HTTP2):
         return None
@@ -136,7 +141,7 @@ def one_version(case: Case) -> str | None:
 
 
 def server_keeps_connections(case: Case) -> str | None:
-    keeping = [p for p in (case.single, case.pooled) if p is not None and p.connections.opened]
+    keeping = [p for p in case.keeping if p.connections.opened]
     if not keeping or any(p.connections.closed_by_server for p in keeping):
         return None
     most = max(p.connections.requests_max for p in keeping)

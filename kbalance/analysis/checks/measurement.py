@@ -2,11 +2,12 @@
 
 from kbalance.analysis.case import Case, Conclusion, came_back, failed_share, stranded, unexplained
 from kbalance.analysis.changes import changes, standing
+from kbalance.analysis.checks.endings import Jitter, ending, goaway, varies
 from kbalance.analysis.checks.settings import session_affinity
 from kbalance.analysis.checks.tunnels import tunnelled
 from kbalance.analysis.identity import contradicts
 from kbalance.analysis.wording import FAILURE_WORDS, count, failures_of, listed, millis, odds, percent, target_name, times
-from kbalance.model.report import ProfileReport, ServerLifetime
+from kbalance.model.report import ProfileReport
 from kbalance.model.words import Confidence, FactsSource, Failure, Placement, PoolPolicy, Profile, Spread, Stop
 
 FAILURES_IGNORED = 0.01
@@ -82,18 +83,24 @@ def inconclusive(case: Case) -> Conclusion:
 
 
 def server_lifetime(case: Case) -> Conclusion | None:
-    """The server ends connections by itself; one closed connection may be an accident."""
-    for report in (case.single, case.pooled):
-        if report is not None and report.server_lifetime is not None and report.server_lifetime.connections >= 2:
-            return Conclusion(
-                confidence=Confidence.CERTAIN,
-                summary=f"The server closes connections {_limit(report.server_lifetime)}: clients already choose anew at times.",
-                evidence=(
-                    f"{report.profile}: the server closed {report.server_lifetime.connections} of "
-                    f"{count(report.connections.opened, 'connection')} after an answer.",
-                ),
-            )
-    return None
+    """The server ends connections by itself; one closed connection may be an accident.
+
+    Of several profiles the one speaks in which the server closed most: whether ages vary is told from many.
+    """
+    seen = [(p, p.server_lifetime) for p in case.keeping if p.server_lifetime is not None and p.server_lifetime.connections >= 2]
+    if not seen:
+        return None
+    report, lifetime = max(seen, key=lambda pair: pair[1].connections)
+    together = "" if varies(lifetime) is not Jitter.NONE else ", all at the same age: a whole pool moves at once"
+    return Conclusion(
+        confidence=Confidence.CERTAIN,
+        summary=f"The server closes connections {ending(lifetime)}{together or ': clients already choose anew at times'}.",
+        evidence=(
+            f"{report.profile}: the server closed {lifetime.connections} of "
+            f"{count(report.connections.opened, 'connection')} after an answer.",
+            *goaway(lifetime),
+        ),
+    )
 
 
 def _silence(case: Case) -> tuple[str, ...]:
@@ -221,16 +228,6 @@ def _lacking(case: Case) -> list[str]:
         if failed_share(p) >= FAILURES_IGNORED
     )
     return reasons
-
-
-def _limit(lifetime: ServerLifetime) -> str:
-    """After how much a server closes; requests where they are always the same, else age."""
-    if lifetime.requests_min == lifetime.requests_max:
-        return f"after {count(lifetime.requests_max, 'request')}"
-    if lifetime.age_max_s <= 1.2 * lifetime.age_min_s:
-        return f"after about {lifetime.age_max_s:.1f} s"
-    requests = f"{lifetime.requests_min} to {lifetime.requests_max} requests"
-    return f"after {requests} or {lifetime.age_min_s:.1f} to {lifetime.age_max_s:.1f} s"
 
 
 def _answered(report: ProfileReport) -> str:

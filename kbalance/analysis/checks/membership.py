@@ -112,22 +112,22 @@ def _joined_during_the_run(case: Case) -> Conclusion | None:
         return None
     new = {e.name for e in after.ready} - {e.name for e in case.facts.endpoints}
     met_fresh = {u.name: u.requests for u in fresh.unknown if u.name in new}
-    keeping = [p for p in (case.single, case.pooled) if held(p)]
-    if not met_fresh or not keeping or any(u.name in new for p in keeping if p for u in p.unknown):
+    keeping = [p for p in case.keeping if held(p)]
+    if not met_fresh or not keeping or any(u.name in new for p in keeping for u in p.unknown):
         return None
     return Conclusion(
         confidence=Confidence.CERTAIN,
         summary=f"Joined during the run, met by fresh connections and by none that was held: {listed(sorted(met_fresh))}.",
         evidence=(
             *(f"{name}: {count(requests, 'answer')} on fresh connections." for name, requests in sorted(met_fresh.items())),
-            *(f"{p.profile}: {count(p.connections.opened, 'connection')} held, none of them met it." for p in keeping if p),
+            *(f"{p.profile}: {count(p.connections.opened, 'connection')} held, none of them met it." for p in keeping),
         ),
     )
 
 
 def _joined_late(case: Case) -> Conclusion | None:
     """By age: some are much younger than others of the same maker, and connections stay where they are."""
-    if not any(p is not None and held(p) and p.spread is not Spread.EVEN for p in (case.single, case.pooled)):
+    if not any(held(p) and p.spread is not Spread.EVEN for p in case.keeping):
         return None
     ages = {e.name: age for e in case.facts.ready if (age := _age_s(e, case)) is not None}
     if len(ages) < max(2, case.n) or len({e.owner for e in case.facts.ready}) > 1:
@@ -140,14 +140,15 @@ def _joined_late(case: Case) -> Conclusion | None:
         confidence=Confidence.LIKELY,
         summary=f"Younger than clients may be: {listed(name for _, name in young)}; connections made before "
         f"{'it' if len(young) == 1 else 'they'} started never move there, so scaling out does not relieve the others.",
-        evidence=tuple(_ages(young, oldest)),
+        evidence=tuple(_ages(young, oldest, case)),
     )
 
 
-def _ages(young: Sequence[tuple[float, str]], oldest: float) -> Iterator[str]:
+def _ages(young: Sequence[tuple[float, str]], oldest: float, case: Case) -> Iterator[str]:
     for age, name in young[:3]:
         yield f"{name} is {_duration(age)} old, the oldest endpoint {_duration(oldest)}."
-    yield "A held connection stays on its endpoint (see single and pooled); only new ones reach the newcomers."
+    kept = listed(p.profile for p in case.keeping)
+    yield f"A held connection stays on its endpoint (see {kept}); only new ones reach the newcomers."
 
 
 def _age_s(endpoint: EndpointFacts, case: Case) -> float | None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from kbalance.analysis.case import Case, Conclusion, choosing, met
 from kbalance.analysis.samplesize import draws_to_fix, draws_to_miss, noticeable
 from kbalance.analysis.statistics import e_value
-from kbalance.analysis.wording import count, listed, odds, percent, times
+from kbalance.analysis.wording import count, exchange, listed, odds, percent, times
 from kbalance.model.report import ProfileReport
 from kbalance.model.words import Confidence, Placement, Spread
 
@@ -22,7 +22,7 @@ def per_request_balancing(case: Case) -> Conclusion | None:
     tail = f", though not evenly ({uneven[0].profile}: {times(uneven[0].busiest or 0)} times the fair share)" if uneven else ""
     return Conclusion(
         confidence=Confidence.CERTAIN if sum(p.several for p in mixed) > 1 or not case.learned else Confidence.LIKELY,
-        summary=f"A proxy on the way balances single requests{tail}: clients may keep their connections.",
+        summary=f"A proxy on the way balances single {exchange(case.protocol)}s{tail}: clients may keep their connections.",
         evidence=(
             *(
                 f"{p.profile}: {p.several} of {count(p.connections.opened, 'connection')} answered by two or more endpoints."
@@ -92,10 +92,13 @@ def _sure_of_keepalive(case: Case, fresh: ProfileReport) -> Confidence | None:
 def _in_a_row(case: Case) -> int:
     """Requests one after the other that all met one endpoint, though others at the same time spread over kept connections; or 0.
 
-    Any way of choosing among endpoints would spread the ones as well; a hash of the address neither.
+    Any way of choosing among endpoints would spread the ones as well; a hash of the address neither. Over HTTP/2 the single
+    connection may carry several at a time, and then there are none that came one after the other.
     """
     single = case.single
     if single is None or single.several or single.spread is not Spread.PINNED or single.requests.answered < draws_to_fix():
+        return 0
+    if single.connections.streams_max > 1:
         return 0
     return single.requests.answered if any(p.several for p in case.through) else 0
 
@@ -118,7 +121,7 @@ def proxy_policy(case: Case) -> Conclusion | None:
     names = [e.name for e in report.endpoints]
     total = sum(counts)
     ranked = sorted(zip(counts, names, strict=True), key=lambda pair: (-pair[0], pair[1]))
-    unit = "requests" if report.several else "connections"
+    unit = f"{exchange(case.protocol)}s" if report.several else "connections"
     return Conclusion(
         confidence=Confidence.LIKELY if proxy_keepalive(case) is None else Confidence.POSSIBLE,
         summary=f"A proxy on the way shares {unit} out by a policy of its own, not evenly: {ranked[0][1]} got "

@@ -1,0 +1,100 @@
+"""How a server ends connections: after how many requests or at which age, and whether ages vary from connection to connection."""
+
+from enum import Enum, auto
+
+from kbalance.analysis.wording import count, percent
+from kbalance.model.report import ServerLifetime
+
+RESOLUTION_S = 0.02
+"""Ages within so much of each other are the same: timers, the way of a frame and a busy client make no less."""
+
+SAME = 0.02
+"""Part of the age within which ages are the same, however long they are."""
+
+GRPC_JITTER = 0.1
+"""By how much gRPC's servers vary MAX_CONNECTION_AGE, either way (gRFC A9)."""
+
+FEWEST = 3
+"""Ages that say something of how they vary."""
+
+
+class Jitter(Enum):
+    """Whether the ages at which GOAWAY came vary on purpose."""
+
+    NONE = auto()
+    SOME = auto()
+    UNTOLD = auto()
+    """Too few of them, too short ones, or the number of requests decides and not the age."""
+
+
+def ending(lifetime: ServerLifetime) -> str:
+    """After how much a server closes: requests where they are always the same, else the age; with GOAWAY, the age then."""
+    if lifetime.requests_min == lifetime.requests_max:
+        return f"after {count(lifetime.requests_max, 'request')}"
+    low, high = _goaway_ages(lifetime) or (lifetime.age_min_s, lifetime.age_max_s)
+    if high <= (1 + GRPC_JITTER) / (1 - GRPC_JITTER) * low:
+        return f"after {_about(low, high)}"
+    requests = f"{lifetime.requests_min} to {lifetime.requests_max} requests"
+    return f"after {requests} or {low:.1f} to {high:.1f} s"
+
+
+def varies(lifetime: ServerLifetime) -> Jitter:
+    """Whether the ages vary from connection to connection."""
+    ages = _goaway_ages(lifetime)
+    if ages is None or lifetime.goaways < FEWEST or lifetime.requests_min == lifetime.requests_max:
+        return Jitter.UNTOLD
+    low, high = ages
+    if high - low > max(RESOLUTION_S, SAME * high):
+        return Jitter.SOME
+    return Jitter.NONE if SAME * high >= RESOLUTION_S else Jitter.UNTOLD
+
+
+def goaway(lifetime: ServerLifetime) -> tuple[str, ...]:
+    """At which ages the server said that it takes no more, and what that says of jitter; empty where it did not."""
+    ages = _goaway_ages(lifetime)
+    if ages is None:
+        return ()
+    low, high = ages
+    at = f"{low:.1f} s" if f"{low:.1f}" == f"{high:.1f}" else f"{low:.1f} to {high:.1f} s"
+    said = f"GOAWAY on {count(lifetime.goaways, 'connection')}, at an age of {at}"
+    return (f"{said}: {_jitter(lifetime, low, high)}.",)
+
+
+def _jitter(lifetime: ServerLifetime, low: float, high: float) -> str:
+    match varies(lifetime):
+        case Jitter.SOME:
+            return f"it varies by {percent((high - low) / high)}, so that connections opened together do not end together"
+        case Jitter.NONE:
+            chance = _as_close(lifetime.goaways, low, high)
+            odds = "less than 0.1 %" if chance < 0.001 else percent(chance)
+            return (
+                f"no jitter, and connections opened together end together; gRPC's own +-{GRPC_JITTER * 100:.0f} % would leave "
+                f"{lifetime.goaways} ages so close in {odds} of runs"
+            )
+        case Jitter.UNTOLD:
+            if lifetime.requests_min == lifetime.requests_max:
+                return "the number of requests decides, not the age"
+            if lifetime.goaways < FEWEST:
+                return f"too few to tell whether ages vary ({FEWEST} at least; let it run longer: --requests)"
+            return "too short to tell whether ages vary"
+
+
+def _as_close(n: int, low: float, high: float) -> float:
+    """The chance that n ages drawn evenly from +-10 % lie within the observed range; at least as far apart as clocks tell.
+
+    The distribution function of a uniform sample's range (David and Nagaraja, "Order Statistics", 2.3): n r^(n-1) - (n-1) r^n.
+    """
+    width = GRPC_JITTER * (low + high)
+    r = min(1.0, max(high - low, RESOLUTION_S) / width)
+    return float(n * r ** (n - 1) - (n - 1) * r**n)
+
+
+def _about(low: float, high: float) -> str:
+    """One age, or from the lowest to the highest where they differ by more than a reader would round away."""
+    return f"about {high:.1f} s" if high - low <= SAME * high else f"{low:.1f} to {high:.1f} s"
+
+
+def _goaway_ages(lifetime: ServerLifetime) -> tuple[float, float] | None:
+    if not lifetime.goaways or lifetime.goaway_min_s is None or lifetime.goaway_max_s is None:
+        return None
+    return lifetime.goaway_min_s, lifetime.goaway_max_s

@@ -1,0 +1,235 @@
+"""What is concluded where HTTP/2 or gRPC was really spoken."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from kbalance.analysis.case import Case
+from kbalance.analysis.rules import diagnose
+from kbalance.model.report import Finding, ProfileReport
+from kbalance.model.words import Closer, Confidence, Placement, PoolPolicy, Profile, Protocol
+from tests.builders import (
+    PODS,
+    SERVICE,
+    answers,
+    case,
+    connection,
+    direct,
+    facts,
+    fresh,
+    leaving,
+    lifo,
+    pooled,
+    profile_plan,
+    settled,
+    single,
+    speaking,
+    stock,
+)
+
+CERTAIN, LIKELY, POSSIBLE = Confidence.CERTAIN, Confidence.LIKELY, Confidence.POSSIBLE
+GRPC, H2, H2C = Protocol.GRPC, Protocol.H2, Protocol.H2C
+
+
+def found(cause: str, of: Case) -> Finding | None:
+    return next((f for f in diagnose(of).findings if f.cause == cause), None)
+
+
+def known(**service: object) -> dict[str, object]:
+    """Facts that stayed so during the run."""
+    told = facts(service=replace(SERVICE, **service))  # type: ignore[arg-type]
+    return {"facts": told, "facts_after": told}
+
+
+def several_streams(who: str = PODS[0]) -> ProfileReport:
+    """One connection with four requests at a time."""
+    return settled([connection(answers(who, 100), streams=4)], profile_plan(Profile.SINGLE, concurrency=4, streams=4))
+
+
+def overflowing() -> ProfileReport:
+    """The server takes two streams on a connection, so that an ordinary client opens another one."""
+    opened = [connection(answers(PODS[0], 120), streams=2), connection(answers(PODS[2], 80), streams=2)]
+    return settled(opened, profile_plan(Profile.STOCK, concurrency=4, streams=4))
+
+
+def recycled() -> ProfileReport:
+    """An ordinary client whose connections the server ends, one after the other."""
+    opened = [connection(answers(name, 70), streams=4, closed_by=Closer.SERVER) for name in (PODS[0], PODS[0])]
+    opened.append(connection(answers(PODS[1], 60), streams=4))
+    return settled(opened, profile_plan(Profile.STOCK, concurrency=4, streams=4))
+
+
+def placed_by_stream() -> ProfileReport:
+    every = connection(*(answers(name, n) for name, n in zip(PODS, (34, 33, 33), strict=True)), streams=4)
+    return settled([every], profile_plan(Profile.SINGLE))
+
+
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [
+        pytest.param(lambda: speaking(GRPC, single(), pooled(), fresh(), stock()), CERTAIN, id="stock pinned, fresh fair"),
+        pytest.param(lambda: speaking(H2, stock(), fresh()), CERTAIN, id="stock and fresh alone"),
+        pytest.param(lambda: speaking(H2C, several_streams(), fresh()), CERTAIN, id="single with several streams"),
+        pytest.param(lambda: speaking(GRPC, single(), pooled(), fresh()), LIKELY, id="one stream at a time, no stock"),
+        pytest.param(lambda: speaking(GRPC, stock(), fresh((20, 22, 18))), LIKELY, id="fresh not enough"),
+        pytest.param(lambda: speaking(GRPC, stock()), LIKELY, id="fresh not measured"),
+        pytest.param(lambda: speaking(GRPC, recycled(), fresh()), LIKELY, id="several connections, one after the other"),
+        pytest.param(lambda: speaking(GRPC, overflowing(), fresh()), LIKELY, id="several connections at once"),
+        pytest.param(
+            lambda: speaking(GRPC, stock(), **known(session_affinity="ClientIP")),
+            POSSIBLE,
+            id="affinity may do it",
+        ),
+        pytest.param(lambda: case(single(), fresh()), None, id="HTTP/1.1, and the port says nothing"),
+        pytest.param(lambda: speaking(GRPC, stock(), fresh((304, 0, 0))), None, id="fresh always one"),
+        pytest.param(lambda: speaking(GRPC, pooled((3, 3, 4)), fresh()), None, id="an even pool alone"),
+        pytest.param(lambda: speaking(GRPC, placed_by_stream(), fresh()), None, id="a proxy places streams"),
+        pytest.param(lambda: speaking(GRPC, direct()), None, id="only asked directly"),
+    ],
+)
+def test_http2_multiplexing(make: Callable[[], Case], expected: Confidence | None) -> None:
+    finding = found("http2-multiplexing", make())
+
+    assert (finding.confidence if finding else None) == expected
+
+
+def test_a_stock_client_is_told_with_its_numbers_and_the_pool_beside_it() -> None:
+    diagnosis = diagnose(speaking(GRPC, single(), pooled(), fresh(), direct(), stock()))
+
+    assert [f.cause for f in diagnosis.findings] == ["http2-multiplexing", "connection-pinning"]
+    assert diagnosis.summary == (
+        "An ordinary gRPC client (pick_first) puts all requests on one connection, and here a connection stays on one endpoint: "
+        "each client loads one of them."
+    )
+    assert diagnosis.findings[0].evidence == (
+        "Spoken was gRPC over HTTP/2, which carries many calls at once on a connection.",
+        "stock: 200 requests of a pool of up to 10 went on 1 connection (4 streams at once), all answered by web-0 of 3 "
+        "endpoints.",
+        "single: 100 requests on 1 connection, all answered by web-0 of 3 endpoints.",
+        "pooled: 200 requests on 10 connections, busiest endpoint 1.50 times its fair share.",
+        "short-lived: 304 fresh connections reached 3 of 3 endpoints; nothing speaks against a fair draw, and none has double "
+        "the weight of the others or a quarter.",
+    )
+
+
+def test_what_an_ordinary_client_would_do_is_asked_for_where_it_was_not_measured() -> None:
+    finding = found("http2-multiplexing", speaking(H2, single(), fresh()))
+
+    assert finding is not None
+    assert finding.summary.startswith("An ordinary HTTP/2 client puts all requests on one connection")
+    assert finding.evidence[-1] == "How many connections an ordinary client takes was not measured; add --profile stock."
+
+
+def test_a_server_of_few_streams_makes_clients_open_more() -> None:
+    finding = found("http2-multiplexing", speaking(GRPC, overflowing(), fresh()))
+
+    assert finding is not None
+    assert "opens a further connection only while the server takes no more streams on the others" in finding.summary
+    assert finding.summary.endswith("each client loads few of them.")
+
+
+def test_the_port_alone_is_told_as_measured_over_http1() -> None:
+    finding = found("http2-multiplexing", case(single(), fresh(), **known(app_protocol="grpc")))
+
+    assert finding is not None
+    assert finding.evidence[-1] == "Measured over HTTP/1.1: what it shows of connections holds for HTTP/2 as well."
+
+
+def test_the_protocol_of_profiles_counts_where_the_plan_is_not_known() -> None:
+    spoken = replace(stock(), protocol="grpc")
+
+    assert case(spoken, plan=None).protocol is GRPC
+    assert case(spoken).protocol is GRPC
+    assert case(replace(spoken, protocol="h9")).protocol is Protocol.HTTP1
+
+
+def test_a_pool_of_ones_own_order_leads_over_http2_too_and_stock_is_no_pool() -> None:
+    assert PoolPolicy.LIFO.value in str(lifo().parameters)
+    assert [f.cause for f in diagnose(speaking(H2, lifo(), fresh())).findings][:2] == ["pool-order", "http2-multiplexing"]
+    assert found("pool-order", speaking(H2, stock(), fresh())) is None
+    assert found("small-sample", speaking(H2, stock(), fresh())) is None
+
+
+def test_a_proxy_that_places_streams_is_told_in_the_words_of_the_protocol() -> None:
+    for protocol, unit in ((GRPC, "calls"), (H2, "streams"), (Protocol.HTTP1, "requests")):
+        diagnosis = diagnose(speaking(protocol, placed_by_stream(), fresh()))
+        assert diagnosis.summary == f"A proxy on the way balances single {unit}: clients may keep their connections."
+
+    ruled_out = {one.cause: one.because for one in diagnose(speaking(GRPC, placed_by_stream(), fresh())).ruled_out}
+    assert (
+        ruled_out["http2-multiplexing"] == "The calls of one connection are answered by several endpoints: each call is placed."
+    )
+
+
+def test_streams_at_the_same_time_are_none_that_came_one_after_the_other() -> None:
+    """A hash of the address would lead all of them to one endpoint as well."""
+    mixed = settled([connection(*(answers(n, 5) for n in PODS))] * 10, profile_plan(Profile.POOLED))
+
+    assert found("proxy-keepalive", case(single(), mixed, fresh((52, 40, 40)))) is not None
+    assert found("proxy-keepalive", speaking(H2, several_streams(), mixed, fresh((52, 40, 40)))) is None
+
+
+STEADY = (30.02, 30.05, 30.01, 30.03)
+JITTERED = (27.4, 32.1, 30.3, 29.0)
+
+
+@pytest.mark.parametrize(
+    ("report", "summary", "evidence"),
+    [
+        (
+            leaving(STEADY),
+            "The server closes connections after about 30.1 s, all at the same age: a whole pool moves at once.",
+            "GOAWAY on 4 connections, at an age of 30.0 to 30.1 s: no jitter, and connections opened together end together; "
+            "gRPC's own +-10 % would leave 4 ages so close in less than 0.1 % of runs.",
+        ),
+        (
+            leaving(JITTERED),
+            "The server closes connections after 27.4 to 32.1 s: clients already choose anew at times.",
+            "GOAWAY on 4 connections, at an age of 27.4 to 32.1 s: it varies by 15 %, so that connections opened together do not "
+            "end together.",
+        ),
+        (
+            leaving(STEADY[:2]),
+            "The server closes connections after about 30.1 s: clients already choose anew at times.",
+            "GOAWAY on 2 connections, at an age of 30.0 to 30.1 s: too few to tell whether ages vary (3 at least; let it run "
+            "longer: --requests).",
+        ),
+        (
+            leaving((0.101, 0.102, 0.103)),
+            "The server closes connections after about 0.1 s: clients already choose anew at times.",
+            "GOAWAY on 3 connections, at an age of 0.1 s: too short to tell whether ages vary.",
+        ),
+        (
+            leaving((0.9, 1.3, 1.1), requests=(100,)),
+            "The server closes connections after 100 requests: clients already choose anew at times.",
+            "GOAWAY on 3 connections, at an age of 0.9 to 1.3 s: the number of requests decides, not the age.",
+        ),
+    ],
+)
+def test_goaway_tells_the_age_and_whether_it_varies(report: ProfileReport, summary: str, evidence: str) -> None:
+    finding = found("server-lifetime", speaking(GRPC, report, fresh()))
+
+    assert finding is not None
+    assert (finding.summary, finding.evidence[1]) == (summary, evidence)
+
+
+def test_a_server_that_closes_without_a_word_is_told_as_before() -> None:
+    finding = found("server-lifetime", case(leaving(STEADY, said=False), fresh()))
+
+    assert finding is not None
+    assert finding.evidence == ("single: the server closed 4 of 4 connections after an answer.",)
+
+
+def test_the_profile_speaks_in_which_most_connections_ended() -> None:
+    few, many = leaving(STEADY[:2]), replace(leaving(JITTERED), profile=Profile.STOCK)
+
+    finding = found("server-lifetime", speaking(GRPC, few, many, fresh()))
+
+    assert finding is not None
+    assert finding.evidence[0] == "stock: the server closed 4 of 4 connections after an answer."
+
+
+def test_stock_alone_shows_what_chooses() -> None:
+    assert stock().placement is Placement.UNKNOWN
+    assert found("session-affinity", speaking(GRPC, stock(), **known(session_affinity="ClientIP"))) is not None
