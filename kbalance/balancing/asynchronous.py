@@ -42,7 +42,7 @@ from kbalance.balancing.snapshot import Snapshot, snapshot
 from kbalance.errors import ExchangeError
 from kbalance.model.target import Address, is_ip
 from kbalance.model.words import Failure
-from kbalance.wire.connection import Tls
+from kbalance.wire.dialled import Tls
 
 INBOX_MOST = 1000
 """News that may wait for a loop."""

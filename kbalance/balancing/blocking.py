@@ -39,7 +39,7 @@ from kbalance.balancing.snapshot import Snapshot, snapshot
 from kbalance.errors import ExchangeError
 from kbalance.model.target import Address
 from kbalance.model.words import Failure
-from kbalance.wire.connection import Tls
+from kbalance.wire.dialled import Tls
 
 
 class Engine(httpx.BaseTransport):

@@ -15,7 +15,7 @@ from kbalance.balancing.pool import Pooled
 from kbalance.errors import ExchangeError
 from kbalance.model.target import Address
 from kbalance.model.words import Failure
-from kbalance.wire.connection import Tls
+from kbalance.wire.dialled import Tls
 
 LONGEST_MS = 2**31 - 1
 """That poll(2) can wait; whoever waits for longer is told that it is late after 24 days."""

@@ -10,7 +10,7 @@ from kbalance.balancing.members import Member
 from kbalance.balancing.pool import Pooled
 from kbalance.errors import ExchangeError
 from kbalance.model.target import Address
-from kbalance.wire.connection import Tls
+from kbalance.wire.dialled import Tls
 
 if TYPE_CHECKING:
     from kbalance.balancing.multiplex import Multiplex

@@ -94,6 +94,24 @@ class RandomChoice:
         return free.pop()
 
 
+class First:
+    """The free slot with the lowest number."""
+
+    def __init__(self) -> None:
+        self._free = 0
+
+    def release(self, slot: int) -> None:
+        self._free |= 1 << slot
+
+    def take(self) -> int | None:
+        free = self._free
+        if not free:
+            return None
+        lowest = free & -free
+        self._free = free ^ lowest
+        return lowest.bit_length() - 1
+
+
 class TwoChoices:
     """The less loaded of two free slots drawn at random.
 

@@ -16,7 +16,8 @@ from kbalance.balancing.members import Member, give_back
 from kbalance.balancing.settings import Lifetime
 from kbalance.errors import ExchangeError
 from kbalance.model.target import Address
-from kbalance.wire.connection import Connection, Tls
+from kbalance.wire.connection import Connection
+from kbalance.wire.dialled import Tls
 
 if TYPE_CHECKING:
     import httpx

@@ -15,7 +15,7 @@ from kbalance.balancing.group import Group, State
 from kbalance.balancing.hooks import Guarded, Hooks
 from kbalance.balancing.pool import Pool, Pooled
 from kbalance.balancing.settings import Lifetime
-from kbalance.wire.connection import Tls
+from kbalance.wire.dialled import Tls
 from kbalance.wire.tls import make_tls
 
 PORTS = {"http": 80, "https": 443}

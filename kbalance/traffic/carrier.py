@@ -3,9 +3,9 @@
 from collections import defaultdict
 
 from kbalance.model.observation import Answers, ConnectionObservation
+from kbalance.model.target import Address
 from kbalance.model.words import Closer, Failure
-from kbalance.wire.connection import Connection
-from kbalance.wire.http1 import Head
+from kbalance.wire.dialled import Dialled, Tls
 
 MOST_NAMES = 10_000
 """On one connection. More than a Service has endpoints: what differs with every answer is not told apart any further, for memory
@@ -13,24 +13,24 @@ must not grow with requests."""
 
 
 class Carrier:
-    """One slot's connection: what it was opened for, what is under way on it, what came back on it so far.
+    """One slot's connection: what it was opened for, and what came back on it so far; what is under way, subclasses know.
 
     Written to once a request, so its fields are plain and public; times are the driver's clock, in seconds.
     """
 
     __slots__ = (
         "bad",
-        "conn",
         "connect_s",
-        "due",
+        "details",
         "endpoint",
         "expires",
         "failed",
         "fd",
-        "head",
+        "firsts",
+        "goaway",
+        "goaway_s",
         "histogram",
         "histograms",
-        "last",
         "left",
         "lingering",
         "mask",
@@ -39,11 +39,12 @@ class Carrier:
         "sent",
         "serial",
         "slot",
+        "streams",
         "unanswered",
         "who",
     )
 
-    conn: Connection
+    conn: Dialled
 
     def __init__(self, *, serial: int, slot: int, endpoint: str | None, opened: float, left: float, expires: float) -> None:
         self.serial = serial
@@ -61,29 +62,42 @@ class Carrier:
         """What the poller watches for."""
         self.lingering = False
         """Its account is closed; only the server's close is awaited."""
-        self.last = False
-        """The request under way asked the server to close."""
-        self.due = 0.0
         self.sent = 0.0
-        self.head: Head | None = None
-        """Of the answer before: the same object again means the same status and, unless the body tells, the same Pod."""
+        """When the request under way went out, or the connection began to linger."""
         self.bad = False
-        """Whether that answer's status was 500 or above."""
+        """Whether the status of the answer before was 500 or above."""
         self.who: str | None = None
         """Who gave that answer."""
         self.histogram: defaultdict[int, int] = defaultdict(int)
         """The one of ``who``."""
         self.histograms: dict[str | None, defaultdict[int, int]] = {}
+        self.firsts: dict[str | None, float] = {}
+        """When each answered first."""
         self.failed: dict[str | None, int] = {}
+        self.details: dict[str | None, str] = {}
+        """What each one's first failed answer said."""
         self.unanswered: dict[Failure, int] = {}
         self.retried = 0
+        self.streams = 1
+        """Requests under way at once, at most so far."""
+        self.goaway_s: float | None = None
+        """Its age when the server said that it takes no more requests on it."""
+        self.goaway = ""
+
+    def dial(self, address: Address, tls: Tls | None) -> None:
+        """Starts to open the connection.
+
+        Raises:
+            ExchangeError: as `Dialled`.
+        """
+        raise NotImplementedError
 
     @property
-    def busy(self) -> bool:
-        """Whether a request is under way on it."""
-        return self.conn.awaiting
+    def under_way(self) -> int:
+        """Requests on it that are not answered yet."""
+        raise NotImplementedError
 
-    def answered_by(self, who: str | None) -> None:
+    def answered_by(self, who: str | None, now: float) -> None:
         """From now on ``histogram`` is this one's."""
         self.who = who
         histogram = self.histograms.get(who)
@@ -92,11 +106,10 @@ class Carrier:
             histogram = self.histograms.get(None)
         if histogram is None:
             histogram = self.histograms[who] = defaultdict(int)
+            self.firsts[who] = now
         self.histogram = histogram
 
-    def observation(
-        self, *, now: float, started: float, closed_by: Closer, detail: str, abandoned: bool
-    ) -> ConnectionObservation:
+    def observation(self, *, now: float, started: float, closed_by: Closer, detail: str, abandoned: int) -> ConnectionObservation:
         """The finished account."""
         return ConnectionObservation(
             serial=self.serial,
@@ -105,12 +118,22 @@ class Carrier:
             connect_s=self.connect_s,
             age_s=now - self.opened,
             answers=tuple(
-                Answers(who=who, requests=sum(h.values()), failed=self.failed.get(who, 0), latency=h)
+                Answers(
+                    who=who,
+                    requests=sum(h.values()),
+                    failed=self.failed.get(who, 0),
+                    latency=h,
+                    first_s=self.firsts[who] - started,
+                    detail=self.details.get(who, ""),
+                )
                 for who, h in self.histograms.items()
             ),
             unanswered=tuple(self.unanswered.items()),
-            abandoned=int(abandoned),
+            abandoned=abandoned,
             retried=self.retried,
             closed_by=closed_by,
             detail=detail,
+            streams=self.streams,
+            goaway_s=self.goaway_s,
+            goaway=self.goaway,
         )

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from random import Random
+from typing import Generic, TypeVar
 
 from kbalance.model.plan import ProfilePlan
 from kbalance.model.words import Closer
@@ -10,7 +11,7 @@ from kbalance.traffic.carrier import Carrier
 from kbalance.traffic.ledger import Ledger
 from kbalance.traffic.poller import READ, WRITE, Poller
 from kbalance.traffic.slots import Slots
-from kbalance.wire.connection import Connection, Tls
+from kbalance.wire.dialled import Tls
 
 LOOKS = 100
 """Before sleeping, some 50 us in all: on loopback that made 2.5 times the sequential requests; a slower answer costs it once."""
@@ -25,18 +26,43 @@ class Budget:
         self.left = left
 
 
-class Connections:
+C = TypeVar("C", bound=Carrier)
+
+
+class Connections(Generic[C]):
     """Carriers from the slot that they fill to the ledger and the closed socket; when to do which, the driver says."""
 
-    __slots__ = ("_budget", "_clock", "_lifetime", "_poller", "_random", "_slots", "_started", "_tls", "by_fd", "ledger", "poll")
+    __slots__ = (
+        "_budget",
+        "_clock",
+        "_lifetime",
+        "_make",
+        "_poller",
+        "_random",
+        "_slots",
+        "_started",
+        "_tls",
+        "by_fd",
+        "ledger",
+        "poll",
+    )
 
     _poller: Poller
     poll: Callable[[float], list[tuple[int, int]]]
     """The poller's own; every descriptor that it names is in ``by_fd``."""
 
     def __init__(
-        self, plan: ProfilePlan, slots: Slots, *, budget: Budget, random: Random, tls: Tls | None, clock: Callable[[], float]
+        self,
+        plan: ProfilePlan,
+        slots: Slots[C],
+        make: type[C],
+        *,
+        budget: Budget,
+        random: Random,
+        tls: Tls | None,
+        clock: Callable[[], float],
     ) -> None:
+        self._make = make
         self._lifetime = plan.lifetime
         self._slots = slots
         self._budget = budget
@@ -45,7 +71,7 @@ class Connections:
         self._clock = clock
         self._started = 0.0
         self.ledger = Ledger()
-        self.by_fd: dict[int, Carrier] = {}
+        self.by_fd: dict[int, C] = {}
         """All whose sockets are not closed yet, also those that linger."""
 
     def start(self, poller: Poller) -> None:
@@ -80,7 +106,7 @@ class Connections:
         """Whether the budget allows no more."""
         return self._budget.left <= 0
 
-    def new(self, slot: int, *, ahead: bool) -> Carrier:
+    def new(self, slot: int, *, ahead: bool) -> C:
         """A carrier that is yet to be opened, taken from the budget.
 
         It has limits of its own: the profile's lifetime, varied, and the requests that the slot will get at all.
@@ -95,7 +121,7 @@ class Connections:
         lifetime = self._lifetime
         jitter = 1.0 + lifetime.jitter * (2.0 * self._random.random() - 1.0) if lifetime.jitter else 1.0
         requests = self._slots.to_come(slot) + (not ahead)
-        return Carrier(
+        return self._make(
             serial=self.ledger.open(),
             slot=slot,
             endpoint=self._slots.endpoint(slot),
@@ -104,19 +130,19 @@ class Connections:
             expires=now + lifetime.age_s * jitter if lifetime.age_s else math.inf,
         )
 
-    def open(self, carrier: Carrier) -> None:
+    def open(self, carrier: C) -> None:
         """Starts to open, and fills the slot.
 
         Raises:
             ExchangeError: the operating system refused at once; the account is still to be closed.
         """
-        carrier.conn = Connection(self._slots.address(carrier.slot), self._tls)
+        carrier.dial(self._slots.address(carrier.slot), self._tls)
         carrier.fd = carrier.conn.fileno()
         self._slots.carrier[carrier.slot] = self.by_fd[carrier.fd] = carrier
 
     # Watching
 
-    def watch(self, carrier: Carrier) -> None:
+    def watch(self, carrier: C) -> None:
         """Tells the poller what the connection waits for now."""
         conn = carrier.conn
         mask = (READ | WRITE if conn.is_open else WRITE) if conn.wants_write else READ
@@ -130,11 +156,9 @@ class Connections:
 
     # Ending
 
-    def end(
-        self, carrier: Carrier, closed_by: Closer, *, linger: bool = False, abandoned: bool = False, detail: str = ""
-    ) -> None:
+    def end(self, carrier: C, closed_by: Closer, *, linger: bool = False, abandoned: int = 0, detail: str = "") -> None:
         """Frees the slot and closes the account, and the socket too unless it is to linger until the server closes."""
-        self._slots.carrier[carrier.slot] = None
+        self._slots.vacate(carrier)
         self.account(carrier, closed_by, abandoned=abandoned, detail=detail)
         if linger:
             carrier.lingering = True
@@ -142,14 +166,14 @@ class Connections:
         else:
             self.drop(carrier)
 
-    def account(self, carrier: Carrier, closed_by: Closer, *, abandoned: bool = False, detail: str) -> None:
+    def account(self, carrier: C, closed_by: Closer, *, abandoned: int = 0, detail: str) -> None:
         """Closes the account."""
         observation = carrier.observation(
             now=self._clock(), started=self._started, closed_by=closed_by, abandoned=abandoned, detail=detail
         )
         self.ledger.close(observation)
 
-    def drop(self, carrier: Carrier) -> None:
+    def drop(self, carrier: C) -> None:
         """Closes the socket."""
         if carrier.mask:
             self._poller.forget(carrier.fd)

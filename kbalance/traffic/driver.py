@@ -8,18 +8,19 @@ import math
 from collections.abc import Callable, Generator
 from random import Random
 from time import perf_counter
+from typing import Any
 
 from kbalance.model.observation import ConnectionObservation
 from kbalance.model.plan import ProfilePlan, RequestSpec
-from kbalance.model.words import Closer, Stop
+from kbalance.model.words import Protocol, Stop
 from kbalance.traffic.connections import Budget, Connections
 from kbalance.traffic.exchanges import Exchanges, Tap
-from kbalance.traffic.failing import timed_out
 from kbalance.traffic.identify import Identify
 from kbalance.traffic.poller import Poller, make_poller
-from kbalance.traffic.slots import Slots
+from kbalance.traffic.sequential import OneAtATime, Sequential
+from kbalance.traffic.slots import SharedSlots, Slots
 from kbalance.traffic.stopping import Stopping
-from kbalance.wire.connection import Tls
+from kbalance.wire.dialled import Tls
 
 __all__ = ["Budget", "Driver", "Tap"]
 
@@ -60,7 +61,6 @@ class Driver:
             on_sweep: called about ten times a second, for progress.
         """
         self.plan = plan
-        self._timeout_s = timeout_s
         self._deadline = deadline
         self._on_sweep = on_sweep
         self._clock = clock
@@ -68,10 +68,19 @@ class Driver:
         self._sweep_s = min(SWEEP_S, timeout_s / 10)
         self._next_sweep = 0.0
         self._stopping = Stopping()
-        slots = Slots(plan, random)
-        self._connections = Connections(plan, slots, budget=budget, random=random, tls=tls, clock=clock)
-        self._exchanges = Exchanges(
-            plan, request, slots, self._connections, self._stopping, identify=identify, tap=tap, clock=clock
+        slots_of, carrier, exchanges = _kind(request.protocol)
+        slots = slots_of(plan, random)
+        self._connections = Connections(plan, slots, carrier, budget=budget, random=random, tls=tls, clock=clock)
+        self._exchanges = exchanges(
+            plan,
+            request,
+            slots,
+            self._connections,
+            self._stopping,
+            timeout_s=timeout_s,
+            identify=identify,
+            tap=tap,
+            clock=clock,
         )
 
     @property
@@ -119,14 +128,10 @@ class Driver:
         now = self._clock()
         self._next_sweep = now + self._sweep_s
         for carrier in list(self._connections.by_fd.values()):
-            if carrier.lingering:
-                if now - carrier.sent > LINGER_S:
-                    self._connections.drop(carrier)
-            elif carrier.busy or not carrier.conn.is_open:
-                if now - (carrier.sent if carrier.busy else carrier.opened) > self._timeout_s:
-                    self._exchanges.failed(carrier, timed_out(carrier, self._timeout_s))
-            elif now >= carrier.expires:
-                self._connections.end(carrier, Closer.CLIENT)
+            if not carrier.lingering:
+                self._exchanges.check(carrier, now)
+            elif now - carrier.sent > LINGER_S:
+                self._connections.drop(carrier)
         if now >= self._deadline:
             self.stop(Stop.DEADLINE)
         self._on_sweep()
@@ -137,8 +142,17 @@ class Driver:
         self.stop(Stop.DONE)
         for carrier in list(connections.by_fd.values()):
             if not carrier.lingering:
-                connections.end(carrier, Closer.CLIENT, abandoned=carrier.busy)
+                self._exchanges.finish(carrier)
         until = self._clock() + LINGER_S
         while connections.by_fd and not self._stopping.urgent and self._clock() < until:
             for fd, _ in connections.poll(SWEEP_S):
-                connections.drop(connections.by_fd[fd])
+                self._exchanges.linger(connections.by_fd[fd])
+
+
+def _kind(protocol: Protocol) -> tuple[type[Slots[Any]], type[Any], type[Exchanges[Any]]]:
+    """Slots, their connections, and what happens on these."""
+    if protocol.multiplexes:
+        from kbalance.traffic.multiplexed import ManyAtOnce, Multiplexed
+
+        return SharedSlots, ManyAtOnce, Multiplexed
+    return Slots, OneAtATime, Sequential

@@ -1,33 +1,32 @@
-"""The requests of one run: sent when they are due, answered or failed on their connections, and counted once each."""
+"""The requests of one run: sent when they are due, and counted once each; what is between, subclasses know for each protocol."""
 
 from collections.abc import Callable
+from typing import Generic, TypeVar
 
 from kbalance.errors import ExchangeError
-from kbalance.model.histogram import bucket
 from kbalance.model.plan import ProfilePlan, RequestSpec
 from kbalance.model.words import Closer, Failure, Profile, Stop
+from kbalance.traffic.answers import Answer
 from kbalance.traffic.carrier import Carrier
 from kbalance.traffic.connections import Connections
-from kbalance.traffic.failing import Patience, may_retry
+from kbalance.traffic.failing import Patience
 from kbalance.traffic.identify import Identify
 from kbalance.traffic.pace import Pace, pause_s
-from kbalance.traffic.poller import READ, WRITE
 from kbalance.traffic.slots import Slots
 from kbalance.traffic.stopping import Stopping
-from kbalance.wire.connection import Connection
-from kbalance.wire.http1 import encode
 
-Tap = Callable[[Connection, Carrier], None]
-"""Called with each complete response, before it is counted; for calibration."""
+Tap = Callable[[Answer, Carrier], None]
+"""Called with each complete answer, before it is counted; for calibration."""
+
+C = TypeVar("C", bound=Carrier)
 
 
-class Exchanges:
-    """What goes out and what comes in; the driver calls ``fill`` and ``serve`` in turn, and ``failed`` at a missed deadline."""
+class Exchanges(Generic[C]):
+    """What goes out and what comes in; the driver calls ``fill`` and ``serve`` in turn, and now and then ``check``."""
 
     __slots__ = (
         "_by_body",
         "_clock",
-        "_closing",
         "_concurrency",
         "_connections",
         "_direct",
@@ -39,10 +38,10 @@ class Exchanges:
         "_opening",
         "_pace",
         "_patience",
-        "_request",
         "_slots",
         "_stopping",
         "_tap",
+        "_timeout_s",
         "ended",
     )
 
@@ -50,10 +49,11 @@ class Exchanges:
         self,
         plan: ProfilePlan,
         request: RequestSpec,
-        slots: Slots,
-        connections: Connections,
+        slots: Slots[C],
+        connections: Connections[C],
         stopping: Stopping,
         *,
+        timeout_s: float,
         identify: Identify | None,
         tap: Tap | None,
         clock: Callable[[], float],
@@ -61,11 +61,10 @@ class Exchanges:
         self.ended = 0
         """Requests that were answered or failed."""
         self._method = request.method
-        self._request = encode(request)
-        self._closing = encode(request, close=True)
         self._slots = slots
         self._connections = connections
         self._stopping = stopping
+        self._timeout_s = timeout_s
         self._identify = identify
         self._by_body = identify is not None and not identify.from_head
         self._tap = tap
@@ -79,6 +78,11 @@ class Exchanges:
         self._in_flight = 0
         self._opening = 0
         """Connections opened ahead of which it is not yet decided whether they open."""
+        self._prepare(request)
+
+    def _prepare(self, request: RequestSpec) -> None:
+        """Encodes the request, once for all."""
+        raise NotImplementedError
 
     @property
     def under_way(self) -> bool:
@@ -119,20 +123,8 @@ class Exchanges:
                 self._send(carrier, due, now)
         return longest_s
 
-    def _send(self, carrier: Carrier, due: float, now: float) -> None:
-        conn = carrier.conn
-        carrier.due = due
-        carrier.sent = now
-        carrier.left -= 1
-        carrier.last = carrier.left <= 0 or now >= carrier.expires
-        try:
-            conn.send(self._closing if carrier.last else self._request, self._method)
-        except ExchangeError as error:
-            return self.failed(carrier, error)
-        if carrier.mask != READ or conn.wants_write:
-            if carrier.connect_s is None and conn.is_open:
-                carrier.connect_s = self._clock() - carrier.opened
-            self._connections.watch(carrier)
+    def _send(self, carrier: C, due: float, now: float) -> None:
+        raise NotImplementedError
 
     # Opening
 
@@ -148,7 +140,7 @@ class Exchanges:
                 self._opening += 1
                 self._connections.watch(carrier)
 
-    def _open(self, slot: int, *, ahead: bool = False) -> Carrier | None:
+    def _open(self, slot: int, *, ahead: bool = False) -> C | None:
         """Starts a connection for this slot, ahead or for a request, which then fails with it.
 
         ``None`` when the operating system refused at once; everything is then accounted for.
@@ -166,23 +158,13 @@ class Exchanges:
             return None
         return carrier
 
-    def _advance(self, carrier: Carrier) -> None:
-        conn = carrier.conn
-        if conn.advance():
-            carrier.connect_s = self._clock() - carrier.opened
-            if carrier.busy:
-                conn.flush()
-            else:
-                self._settled(carrier.slot)
-        self._connections.watch(carrier)
-
     def _settled(self, slot: int) -> None:
         """A connection that was opened ahead is open, or never will be."""
         self._opening -= 1
         if not self._issued:
             # A held connection is open before its client's first request: the schedule starts with the first one ready.
             self.start_pace()
-        self._slots.release(slot)
+        self._slots.offer(slot)
 
     def start_pace(self) -> None:
         if self._pace is not None:
@@ -192,66 +174,27 @@ class Exchanges:
 
     def serve(self, ready: list[tuple[int, int]]) -> None:
         """Takes what came; no event ends another one's connection, whose descriptor could be a new one's by its turn."""
-        carriers = self._connections.by_fd
-        for fd, mask in ready:
-            carrier = carriers[fd]
-            conn = carrier.conn
-            try:
-                if carrier.lingering:
-                    self._connections.drop(carrier)
-                elif not conn.is_open:
-                    self._advance(carrier)
-                elif mask != WRITE and conn.receive():
-                    self._answered(carrier)
-                elif conn.wants_write:
-                    conn.flush()
-                    self._connections.watch(carrier)
-            except ExchangeError as error:
-                self.failed(carrier, error)
+        raise NotImplementedError
 
-    def _answered(self, carrier: Carrier) -> None:
-        us = int((self._clock() - carrier.due) * 1e6)
-        conn = carrier.conn
-        if self._tap is not None:
-            self._tap(conn, carrier)
-        if conn.head is not carrier.head or self._by_body:
-            self._look(carrier)
-        carrier.histogram[bucket(us)] += 1
-        self.ended += 1
-        self._in_flight -= 1
-        if carrier.bad:
-            carrier.failed[carrier.who] = carrier.failed.get(carrier.who, 0) + 1
-            self._count_failure(carrier.slot, Failure.STATUS)
-        if carrier.last or not conn.reusable:
-            self._connections.end(carrier, Closer.CLIENT if carrier.last else Closer.SERVER, linger=True)
-        self._slots.release(carrier.slot)
+    def check(self, carrier: C, now: float) -> None:
+        """Looks at the deadlines of a connection that does not linger."""
+        raise NotImplementedError
 
-    def _look(self, carrier: Carrier) -> None:
-        """Reads from the response who gave it and whether it is a good one."""
-        conn = carrier.conn
-        who = carrier.endpoint
-        if who is None and self._identify is not None:
-            who = self._identify(conn)
-        carrier.answered_by(who)
-        carrier.head = conn.head
-        carrier.bad = conn.head is not None and conn.head.status >= 500
-        if not carrier.bad:
-            self._patience.succeeded(carrier.slot)
+    def linger(self, carrier: C) -> None:
+        """Something came on a connection that only waits for the server's close."""
+        raise NotImplementedError
+
+    def finish(self, carrier: C) -> None:
+        """The run is over: ends a connection, whatever is under way on it."""
+        self._connections.end(carrier, Closer.CLIENT, abandoned=carrier.under_way)
 
     # Failing
 
-    def failed(self, carrier: Carrier, error: ExchangeError) -> None:
-        """A connection broke: opening, idle, or with a request under way."""
-        if not carrier.busy:
-            self._failed_idle(carrier, error)
-        elif may_retry(carrier, error, self._method):
-            self._retry(carrier)
-        else:
-            self._end_request(carrier, error.failure)
-            self._connections.end(carrier, Closer.FAILURE, detail=str(error))
-            self._slots.release(carrier.slot)
+    def failed(self, carrier: C, error: ExchangeError) -> None:
+        """A connection broke: opening, idle, or with requests under way."""
+        raise NotImplementedError
 
-    def _failed_idle(self, carrier: Carrier, error: ExchangeError) -> None:
+    def _failed_idle(self, carrier: C, error: ExchangeError) -> None:
         opened = carrier.connect_s is not None
         by_server = opened and error.failure in (Failure.CLOSED, Failure.RESET)
         expected = opened and error.failure is Failure.CLOSED
@@ -260,19 +203,7 @@ class Exchanges:
             self._slot_failed(carrier.slot)
             self._settled(carrier.slot)
 
-    def _retry(self, carrier: Carrier) -> None:
-        if self._connections.exhausted:
-            self._stopping.stop(Stop.CONNECTION_CAP)
-        if self._stopping.why is not None:
-            self._in_flight -= 1
-            return self._connections.end(carrier, Closer.SERVER, abandoned=True)
-        carrier.retried += 1
-        self._connections.end(carrier, Closer.SERVER)
-        fresh = self._open(carrier.slot)
-        if fresh is not None:
-            self._send(fresh, carrier.due, self._clock())
-
-    def _end_request(self, carrier: Carrier, failure: Failure) -> None:
+    def _end_request(self, carrier: C, failure: Failure) -> None:
         carrier.unanswered[failure] = carrier.unanswered.get(failure, 0) + 1
         self.ended += 1
         self._in_flight -= 1

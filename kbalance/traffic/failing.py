@@ -44,13 +44,9 @@ class Patience:
         return hopeless or failing
 
 
-def may_retry(carrier: Carrier, error: ExchangeError, method: str) -> bool:
-    """Whether the server closed an idle connection just as this request went out on it (RFC 9112, 9.3.1).
-
-    A request is sent again once at most: the connection that it then gets is new, and has answered nothing.
-    """
-    stale = carrier.conn.answered > 0 and carrier.conn.untouched and error.failure in (Failure.CLOSED, Failure.RESET)
-    return stale and method in IDEMPOTENT
+def stale(error: ExchangeError, method: str) -> bool:
+    """Whether a request that met this failure on a connection which had answered before may be sent again, unasked."""
+    return error.failure in (Failure.CLOSED, Failure.RESET) and method in IDEMPOTENT
 
 
 def timed_out(carrier: Carrier, timeout_s: float) -> ExchangeError:

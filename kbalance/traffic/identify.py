@@ -2,8 +2,6 @@
 
 from collections.abc import Callable
 
-from kbalance.wire.connection import Connection
-
 REMEMBERED = 4 << 20
 """Bytes of heads or bodies; counted in bytes, for a thousand bodies may be a few kilobytes or many megabytes."""
 
@@ -24,9 +22,8 @@ class Identify:
         self._known: dict[bytes, str | None] = {}
         self._size = 0
 
-    def __call__(self, conn: Connection) -> str | None:
-        """Who gave the response that this connection just completed."""
-        raw = conn.head.raw if self.from_head and conn.head is not None else conn.body
+    def __call__(self, raw: bytes) -> str | None:
+        """Who gave the response with this head or body."""
         try:
             return self._known[raw]
         except KeyError:

@@ -7,9 +7,9 @@ from kbalance.analysis.identity import Sample
 from kbalance.model.plan import Lifetime, ProfilePlan, RequestSpec
 from kbalance.model.target import Address
 from kbalance.model.words import PoolPolicy, Profile, Stop
+from kbalance.traffic.answers import Answer
 from kbalance.traffic.carrier import Carrier
 from kbalance.traffic.session import Session
-from kbalance.wire.connection import Connection
 
 ROUNDS = 2
 """Connections to each endpoint: what differs between two connections to one endpoint is no identity."""
@@ -115,9 +115,9 @@ class Sampler:
         )
 
     def _run(self, plan: ProfilePlan, request: RequestSpec, turn: int, samples: list[Sample], problems: list[str]) -> None:
-        def keep(conn: Connection, carrier: Carrier) -> None:
-            samples.append(_kept(conn, carrier, connection=carrier.serial * ROUNDS + turn))
-            self._largest = max(self._largest, conn.head.length if conn.head else 0)
+        def keep(answer: Answer, carrier: Carrier) -> None:
+            samples.append(_kept(answer, carrier, connection=carrier.serial * ROUNDS + turn))
+            self._largest = max(self._largest, answer.length)
 
         driver = self._session.drive(plan, request, tap=keep, timeout_s=min(PATIENCE_S, self._session.timeout_s), part=TIME_SHARE)
         for observation in driver.run():
@@ -131,15 +131,14 @@ class Sampler:
                 driver.stop(Stop.FAILING)
 
 
-def _kept(conn: Connection, carrier: Carrier, *, connection: int) -> Sample:
-    assert conn.head is not None
-    local = conn.local_address()
+def _kept(answer: Answer, carrier: Carrier, *, connection: int) -> Sample:
+    local = carrier.conn.local_address()
     return Sample(
         endpoint=carrier.endpoint,
         connection=connection,
-        status=conn.head.status,
-        head=conn.head.raw,
-        body=conn.body,
+        status=answer.status,
+        head=answer.head,
+        body=answer.body,
         local=local.ip,
         local_port=local.port,
     )

@@ -9,7 +9,7 @@ from kbalance.model.plan import ProfilePlan, RequestSpec
 from kbalance.model.words import Stop
 from kbalance.traffic.driver import Budget, Driver, Tap
 from kbalance.traffic.identify import Identify
-from kbalance.wire.connection import Tls
+from kbalance.wire.dialled import Tls
 
 
 class Session:

@@ -4,20 +4,24 @@ single        one slot, opened with its first request
 pooled        K slots opened at the start; the pool's policy picks, and round-robin gives equal parts
 short-lived   one slot per concurrent request; the plan's lifetime makes each connection short
 per-endpoint  one slot per endpoint, opened at the start, each with its exact part of the requests
+stock         K slots, of which the first that has room for one more request is taken, and opened when it is first needed
 """
 
 import math
 from collections.abc import Callable
 from random import Random
+from typing import Generic, TypeVar
 
-from kbalance.balancing.policy import RoundRobin, make_policy
+from kbalance.balancing.policy import First, Policy, RoundRobin, make_policy
 from kbalance.model.plan import ProfilePlan
 from kbalance.model.target import Address
 from kbalance.model.words import PoolPolicy, Profile
 from kbalance.traffic.carrier import Carrier
 
+C = TypeVar("C", bound=Carrier)
 
-class Slots:
+
+class Slots(Generic[C]):
     """The slots of a profile and what fills them; a slot is free, busy, or has had its part of the requests."""
 
     take: Callable[[], int | None]
@@ -27,17 +31,24 @@ class Slots:
 
     def __init__(self, plan: ProfilePlan, random: Random) -> None:
         self._plan = plan
-        self.carrier: list[Carrier | None] = [None] * plan.slots
+        self.carrier: list[C | None] = [None] * plan.slots
         self._direct = plan.profile is Profile.PER_ENDPOINT
         self._held = self._direct or plan.profile is Profile.POOLED
         self._parts: list[int] = []
         """Requests that each slot will still get; empty where that is left to the policy."""
-        pooled = plan.profile is Profile.POOLED
-        self._policy = make_policy(plan.pool_policy, plan.slots, random) if pooled else RoundRobin(plan.slots)
+        self._policy = self._make_policy(random)
         self._share_out()
         if not self._held:
             for slot in range(plan.slots):
-                self.release(slot)
+                self.offer(slot)
+
+    def _make_policy(self, random: Random) -> Policy:
+        match self._plan.profile:
+            case Profile.POOLED:
+                return make_policy(self._plan.pool_policy, self._plan.slots, random)
+            case Profile.STOCK:
+                return First()
+        return RoundRobin(self._plan.slots)
 
     def _share_out(self) -> None:
         # Bound directly where no part is counted: a call less for each request.
@@ -57,6 +68,15 @@ class Slots:
     def _release_part(self, slot: int) -> None:
         if self._parts[slot] > 0:
             self._policy.release(slot)
+
+    def offer(self, slot: int) -> None:
+        """The slot may be taken from now on."""
+        self.release(slot)
+
+    def vacate(self, carrier: C) -> None:
+        """This connection takes nothing more; the slot is filled anew with the next request for it."""
+        if self.carrier[carrier.slot] is carrier:
+            self.carrier[carrier.slot] = None
 
     def held_from_start(self) -> list[int]:
         """Slots whose connection is opened before the first request; each is released once that is decided."""
@@ -80,3 +100,43 @@ class Slots:
         """The slot gets nothing more; returns the requests that this saves."""
         saved, self._parts[slot] = self._parts[slot], 0
         return saved
+
+
+class SharedSlots(Slots[C]):
+    """Slots each of which takes several requests at once."""
+
+    def __init__(self, plan: ProfilePlan, random: Random) -> None:
+        self._under_way = [0] * plan.slots
+        self._most = [plan.streams] * plan.slots
+        self._offered = [False] * plan.slots
+        super().__init__(plan, random)
+
+    def _share_out(self) -> None:
+        super()._share_out()
+        self._take_one, self._release_one = self.take, self.release
+        self.take, self.release = self._take_shared, self._release_shared
+
+    def _take_shared(self) -> int | None:
+        while (slot := self._take_one()) is not None:
+            self._offered[slot] = False
+            if self.to_come(slot) < 0:  # it was withdrawn meanwhile
+                self._parts[slot] = 0
+                continue
+            self._under_way[slot] += 1
+            self.offer(slot)
+            return slot
+        return None
+
+    def _release_shared(self, slot: int) -> None:
+        self._under_way[slot] -= 1
+        self.offer(slot)
+
+    def offer(self, slot: int) -> None:
+        if not self._offered[slot] and self._under_way[slot] < self._most[slot] and self.to_come(slot) > 0:
+            self._offered[slot] = True
+            self._release_one(slot)
+
+    def limit(self, slot: int, most: int) -> None:
+        """The server takes so many requests at once on this slot's connection."""
+        self._most[slot] = min(self._plan.streams, most)
+        self.offer(slot)

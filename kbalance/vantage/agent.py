@@ -17,7 +17,7 @@ from kbalance.traffic.session import Session
 from kbalance.vantage.lines import Writer
 from kbalance.vantage.measuring import Measuring, Task
 from kbalance.vantage.order import CACERT, CERT, KEY, Order, unpack
-from kbalance.wire.connection import Tls
+from kbalance.wire.dialled import Tls
 
 _Write = Callable[[Record], None]
 

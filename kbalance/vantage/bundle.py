@@ -1,7 +1,8 @@
-"""The agent as one file: kbalance's own engine, which any Python from 3.11 on runs without installing anything."""
+"""The agent as one file: kbalance's own engine and `hpack`, which any Python from 3.11 on runs without installing anything."""
 
 import io
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 ROOMS = ("model", "wire", "traffic", "analysis", "vantage")
@@ -16,11 +17,10 @@ LEFT_OUT = tuple(
         "analysis": "advice artifacts case.py causes.py changes.py checks comparability.py comparison.py groups.py lifetime.py"
         " outcome.py pairing.py questions.py rules.py thresholds.py two_samples.py wording.py",
         "model": "comparison.py past.py",
-        "wire": "http2",
     }.items()
     for name in names.split()
 )
-"""Of these rooms: what draws and compares conclusions, and HTTP/2, whose library the agent's image has not."""
+"""Of these rooms: what draws and compares conclusions."""
 
 _MAIN = """\
 import sys
@@ -44,7 +44,18 @@ def bundle() -> bytes:
         _add(archive, "__main__.py", _MAIN.encode())
         for path in sorted(sources):
             _add(archive, f"kbalance/{path.relative_to(package).as_posix()}", path.read_bytes())
+        for name, content in _hpack():
+            _add(archive, name, content)
     return held.getvalue()
+
+
+def _hpack() -> Iterator[tuple[str, bytes]]:
+    """The one library that the agent needs, in pure Python, with its licence."""
+    from importlib.metadata import files
+
+    for path in sorted(files("hpack") or ()):
+        if path.suffix == ".py" or path.name.startswith("LICENSE"):
+            yield f"hpack/{path.name}", path.read_binary()
 
 
 def _add(archive: zipfile.ZipFile, name: str, content: bytes) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from kbalance.errors import TargetError
-from kbalance.wire.connection import Tls
+from kbalance.wire.dialled import Tls
 
 if TYPE_CHECKING:
     import ssl
@@ -42,8 +42,9 @@ def make_tls(
     if cert is not None:
         _identify(context, cert, key)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(list(alpn))
-    return Tls(context, host)
+    tls = Tls(context, host)
+    tls.offer(alpn)
+    return tls
 
 
 def _verifying(context: "ssl.SSLContext", insecure: bool, cacert: str | None) -> "ssl.SSLContext":

@@ -16,7 +16,7 @@ import pytest
 
 from kbalance.balancing import AsyncPoolTransport
 from kbalance.balancing.link import HIGH_WATER
-from kbalance.wire.connection import READ_SIZE
+from kbalance.wire.dialled import READ_SIZE
 from tests.balancing.clients import Seen, both, failing, ours, seen, stock
 from tests.wire.certificates import Certificates
 from tests.wire.server import PATIENCE_S, Script, always, answering, read_request, refusing, reset, serving

@@ -14,7 +14,7 @@ from kbalance.model.words import Failure, PoolPolicy, Profile
 from kbalance.traffic.driver import Budget, Driver, Tap
 from kbalance.traffic.identify import Identify
 from kbalance.traffic.poller import Poller, make_poller
-from kbalance.wire.connection import Tls
+from kbalance.wire.dialled import Tls
 
 ENDLESS = Lifetime()
 ONE_REQUEST = Lifetime(requests=1)

@@ -5,9 +5,9 @@ import tracemalloc
 
 from kbalance.model.histogram import quantile_us
 from kbalance.model.words import PoolPolicy, Profile, Stop
+from kbalance.traffic.answers import Answer
 from kbalance.traffic.carrier import Carrier
 from kbalance.traffic.identify import Identify
-from kbalance.wire.connection import Connection
 
 from .runs import finish, make_driver, plan
 from .servers import PATIENCE_S, Peer, Server, answer, hang, in_turn, sends, steady
@@ -108,8 +108,8 @@ def test_an_answer_that_nobody_is_asked_to_identify_is_of_nobody() -> None:
 def test_the_tap_sees_every_complete_response() -> None:
     seen: list[tuple[int, bytes]] = []
 
-    def tap(conn: Connection, carrier: Carrier) -> None:
-        seen.append((carrier.serial, conn.body))
+    def tap(answer: Answer, carrier: Carrier) -> None:
+        seen.append((carrier.serial, answer.body))
 
     with Server(steady(answer(b"x"))) as server:
         finish(make_driver(plan(Profile.SHORT_LIVED, server.address, 3), tap=tap))
@@ -121,7 +121,7 @@ def _memory_near_the_end(requests: int) -> int:
     """Bytes held by the package's own allocations when the last answer is in."""
     held: list[int] = []
 
-    def measure(conn: Connection, carrier: Carrier) -> None:
+    def measure(answer: Answer, carrier: Carrier) -> None:
         if driver.ended == requests - 1:
             ours = tracemalloc.take_snapshot().filter_traces([tracemalloc.Filter(True, "*/kbalance/*")])
             held.append(sum(trace.size for trace in ours.traces))

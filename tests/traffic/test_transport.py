@@ -12,7 +12,7 @@ import trustme
 from kbalance.model.histogram import upper_us
 from kbalance.model.words import Closer, Failure, Profile
 from kbalance.traffic.poller import Epoll, Poller, Selector, make_poller
-from kbalance.wire.connection import Tls
+from kbalance.wire.dialled import Tls
 
 from .runs import Total, finish, make_driver, plan
 from .servers import PATIENCE_S, Gate, Peer, Server, answer, hang, in_turn, sends, steady

@@ -147,7 +147,7 @@ def test_the_agent_leaves_everything_at_home_that_it_does_not_run() -> None:
 def test_the_agent_brings_all_that_it_imports(tmp_path: Path) -> None:
     archive = tmp_path / "agent.pyz"
     archive.write_bytes(bundle())
-    carried = [name for name in zipfile.ZipFile(archive).namelist() if not name.endswith("__.py")]
+    carried = [name for name in zipfile.ZipFile(archive).namelist() if name.endswith(".py") and not name.endswith("__.py")]
     modules = [name.removesuffix(".py").replace("/", ".") for name in carried]
     every = (
         f"import importlib, sys; sys.path.insert(0, {str(archive)!r}); [importlib.import_module(name) for name in {modules!r}]"

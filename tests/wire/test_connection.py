@@ -15,7 +15,8 @@ import pytest
 from kbalance.errors import ExchangeError
 from kbalance.model.target import Address
 from kbalance.model.words import Failure
-from kbalance.wire.connection import KEPT_BODY, Connection, Tls
+from kbalance.wire.connection import KEPT_BODY, Connection
+from kbalance.wire.dialled import Tls
 from kbalance.wire.tls import make_tls
 from tests.wire.certificates import Certificates
 from tests.wire.server import PATIENCE_S, always, answering, read_request, refusing, reset, serving

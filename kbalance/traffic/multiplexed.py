@@ -1,0 +1,425 @@
+"""Many exchanges at once on a connection: HTTP/2, and gRPC over it."""
+
+from collections import deque
+from typing import Final
+
+from kbalance.errors import ExchangeError
+from kbalance.model.histogram import bucket
+from kbalance.model.plan import RequestSpec
+from kbalance.model.target import Address
+from kbalance.model.words import Closer, Failure, Protocol, Stop
+from kbalance.traffic.answers import Answer
+from kbalance.traffic.carrier import Carrier
+from kbalance.traffic.exchanges import Exchanges
+from kbalance.traffic.failing import stale, timed_out
+from kbalance.traffic.poller import READ, WRITE
+from kbalance.traffic.readable import readable
+from kbalance.traffic.slots import SharedSlots
+from kbalance.wire import grpc_status
+from kbalance.wire.connection import KEPT_BODY
+from kbalance.wire.dialled import Tls
+from kbalance.wire.grpc import Malformed, unframe
+from kbalance.wire.http2_events import Broken, Data, End, GoingAway, Head, Lost, Pairs, Settled, WindowOpened
+from kbalance.wire.http2_request import fields_for
+from kbalance.wire.streams import StreamConnection
+
+MOST_TRIES: Final = 3
+"""Of a request that the server says it has not looked at; one that refuses again and again is not merely on its way out."""
+
+
+class Call:
+    """A request under way."""
+
+    __slots__ = ("body", "due", "fields", "rest", "sent", "size", "status", "tries")
+
+    def __init__(self, due: float, now: float) -> None:
+        self.due = due
+        self.sent = now
+        """When it was given to a connection, which may have had to open, or to let others finish, before it really went out."""
+        self.rest = b""
+        """Of its body, which waits for the server's window."""
+        self.status = 0
+        """Of the answer; 0: nothing came yet."""
+        self.fields: Pairs = ()
+        self.body = b""
+        self.size = 0
+        self.tries = 0
+        """Times that it was sent again."""
+
+    def again(self) -> None:
+        """Forgets what came."""
+        self.tries += 1
+        self.status = self.size = 0
+        self.fields, self.body, self.rest = (), b"", b""
+
+
+class ManyAtOnce(Carrier):
+    """A connection that carries streams."""
+
+    __slots__ = ("body", "calls", "conn", "detail", "draining", "fields", "heard", "most", "trailers", "waiting")
+
+    conn: StreamConnection
+
+    def __init__(self, *, serial: int, slot: int, endpoint: str | None, opened: float, left: float, expires: float) -> None:
+        super().__init__(serial=serial, slot=slot, endpoint=endpoint, opened=opened, left=left, expires=expires)
+        self.calls: dict[int, Call] = {}
+        """By stream, oldest first."""
+        self.waiting: deque[Call] = deque()
+        """Not sent yet, for want of room."""
+        self.most = 1
+        """Streams at once; one, until the server has said how many it takes."""
+        self.draining = False
+        """It takes no more; those under way are waited for."""
+        self.heard = 0.0
+        """When something came last."""
+        self.detail = ""
+        """What the first failure of a stream said."""
+        self.fields: Pairs | None = None
+        """Of the answer before, as are the next two: the same ones mean the same status and the same Pod."""
+        self.trailers: Pairs | None = None
+        self.body = b""
+
+    def dial(self, address: Address, tls: Tls | None) -> None:
+        self.conn = StreamConnection(address, tls)
+
+    @property
+    def under_way(self) -> int:
+        return len(self.calls) + len(self.waiting)
+
+
+class Multiplexed(Exchanges[ManyAtOnce]):
+    """Requests on streams of their own."""
+
+    __slots__ = ("_again", "_body", "_fields", "_grpc", "_shared", "_touched", "_whole")
+
+    _slots: SharedSlots[ManyAtOnce]
+
+    def _prepare(self, request: RequestSpec) -> None:
+        self._fields = fields_for(request)
+        self._body = request.body
+        self._grpc = request.protocol is Protocol.GRPC
+        self._whole = self._grpc or self._by_body
+        """Whether the body tells something."""
+        self._touched: dict[int, ManyAtOnce] = {}
+        """Connections that have something to send, by descriptor."""
+        self._again: list[tuple[int, Call]] = []
+        """Requests that go out again, and the slots that they are for."""
+
+    # Sending
+
+    def fill(self, longest_s: float) -> float:
+        wait_s = super().fill(longest_s)
+        self._push()
+        return wait_s
+
+    def _send(self, carrier: ManyAtOnce, due: float, now: float) -> None:
+        carrier.left -= 1
+        self._give(carrier, Call(due, now))
+        if carrier.left <= 0 or now >= carrier.expires:
+            self._retire(carrier)
+
+    def _give(self, carrier: ManyAtOnce, call: Call) -> None:
+        if carrier.waiting or len(carrier.calls) >= carrier.most:
+            carrier.waiting.append(call)
+        else:
+            self._ask(carrier, call)
+        self._touched[carrier.fd] = carrier
+
+    def _ask(self, carrier: ManyAtOnce, call: Call) -> None:
+        number, call.rest = carrier.conn.ask(self._fields, self._body)
+        calls = carrier.calls
+        calls[number] = call
+        if len(calls) > carrier.streams:
+            carrier.streams = len(calls)
+
+    def _ask_waiting(self, carrier: ManyAtOnce) -> None:
+        while carrier.waiting and len(carrier.calls) < carrier.most:
+            self._ask(carrier, carrier.waiting.popleft())
+
+    def _push(self) -> None:
+        """Sends what connections have to send, each once, however many requests that is."""
+        while self._touched:
+            fd, carrier = self._touched.popitem()
+            conn = carrier.conn
+            if self._connections.by_fd.get(fd) is not carrier:
+                continue
+            try:
+                conn.push()
+            except ExchangeError as error:
+                self.failed(carrier, error)
+                continue
+            if carrier.mask != READ or conn.wants_write:
+                if carrier.connect_s is None and conn.is_open:
+                    carrier.connect_s = self._clock() - carrier.opened
+                self._connections.watch(carrier)
+
+    def _advance(self, carrier: ManyAtOnce) -> None:
+        conn = carrier.conn
+        if conn.advance():
+            carrier.connect_s = self._clock() - carrier.opened
+            conn.flush()
+            if not carrier.under_way and not carrier.draining:
+                self._settled(carrier.slot)
+        self._connections.watch(carrier)
+
+    # Receiving
+
+    def serve(self, ready: list[tuple[int, int]]) -> None:
+        carriers = self._connections.by_fd
+        for fd, mask in ready:
+            carrier = carriers[fd]
+            conn = carrier.conn
+            try:
+                if carrier.lingering:
+                    self.linger(carrier)
+                elif not conn.is_open:
+                    self._advance(carrier)
+                else:
+                    if mask & WRITE and conn.wants_write:
+                        conn.flush()
+                        self._connections.watch(carrier)
+                    if mask != WRITE:
+                        self._take(carrier)
+            except ExchangeError as error:
+                self.failed(carrier, error)
+        if self._again:
+            self._send_again()
+
+    def _take(self, carrier: ManyAtOnce) -> None:
+        events = carrier.conn.receive()
+        now = carrier.heard = self._clock()
+        calls, lost = carrier.calls, None
+        for event in events:
+            if isinstance(event, Head):
+                call = calls.get(event.stream)
+                if call is not None and event.status >= 200:
+                    _, call.status, call.fields = event
+            elif isinstance(event, Data):
+                call = calls.get(event.stream)
+                if call is not None:
+                    call.size += len(event.data)
+                    if len(call.body) < KEPT_BODY:
+                        call.body += event.data
+            elif isinstance(event, End):
+                call = calls.pop(event.stream, None)
+                if call is not None:
+                    self._answered(carrier, call, event.trailers, now)
+            else:
+                match event:
+                    case Broken():
+                        self._broken(carrier, event)
+                    case Settled():
+                        self._settle(carrier)
+                    case GoingAway():
+                        self._go_away(carrier, event, now)
+                    case WindowOpened():
+                        self._resume(carrier)
+                    case Lost():
+                        lost = event
+        self._ask_waiting(carrier)
+        self._touched[carrier.fd] = carrier
+        if lost is not None:
+            self._lost(carrier, lost)
+        elif carrier.draining and not calls and not carrier.waiting and not carrier.lingering:
+            self._part(carrier)
+
+    def _answered(self, carrier: ManyAtOnce, call: Call, trailers: Pairs, now: float) -> None:
+        us = int((now - call.due) * 1e6)
+        carrier.conn.answered += 1
+        if self._tap is not None:
+            self._tap(self._closely(call, trailers), carrier)
+        same = call.fields is carrier.fields and trailers is carrier.trailers
+        if not same or (self._whole and call.body != carrier.body):
+            self._look(carrier, call, trailers, now)
+            if carrier.fields is None:
+                return
+        carrier.histogram[bucket(us)] += 1
+        self.ended += 1
+        self._in_flight -= 1
+        if carrier.bad:
+            carrier.failed[carrier.who] = carrier.failed.get(carrier.who, 0) + 1
+            self._count_failure(carrier.slot, Failure.STATUS)
+        self._slots.release(carrier.slot)
+
+    def _look(self, carrier: ManyAtOnce, call: Call, trailers: Pairs, now: float) -> None:
+        """Reads from the answer who gave it and whether it is a good one; one that is none fails, and leaves no fields."""
+        status, detail = call.status, ""
+        if self._grpc:
+            outcome = grpc_status.outcome(call.status, call.fields, trailers)
+            status = grpc_status.http_status(outcome.code)
+            try:
+                if outcome.code:
+                    detail = f"{outcome.name}: {outcome.message}" if outcome.message else outcome.name
+                elif call.size <= KEPT_BODY:
+                    unframe(call.body)
+            except Malformed as error:
+                carrier.fields = None
+                return self._fail_call(carrier, Failure.MALFORMED, str(error))
+        who = carrier.endpoint
+        if who is None and self._identify is not None:
+            who = self._identify(call.body if self._by_body else _raw(call, trailers))
+        carrier.answered_by(who, now)
+        carrier.fields, carrier.trailers, carrier.body = call.fields, trailers, call.body
+        carrier.bad = status >= 500
+        if not carrier.bad:
+            self._patience.succeeded(carrier.slot)
+        elif detail:
+            carrier.details.setdefault(carrier.who, detail)
+
+    def _closely(self, call: Call, trailers: Pairs) -> Answer:
+        status, body = call.status, call.body
+        if self._grpc:
+            status, body = grpc_status.http_status(grpc_status.outcome(status, call.fields, trailers).code), readable(body)
+        return Answer(status, _raw(call, trailers), body, call.size)
+
+    # The connection
+
+    def _settle(self, carrier: ManyAtOnce) -> None:
+        carrier.conn.settled = True
+        carrier.most = max(1, carrier.conn.most)
+        self._slots.limit(carrier.slot, carrier.most)
+
+    def _resume(self, carrier: ManyAtOnce) -> None:
+        for number, call in carrier.calls.items():
+            if call.rest:
+                call.rest = carrier.conn.go_on(number, call.rest)
+
+    def _retire(self, carrier: ManyAtOnce) -> None:
+        """Its slot gets another connection with the next request for it."""
+        carrier.draining = True
+        self._slots.vacate(carrier)
+
+    def _go_away(self, carrier: ManyAtOnce, event: GoingAway, now: float) -> None:
+        """The server takes no more: a graceful one says so before it knows the last stream, and again when it does."""
+        if carrier.goaway_s is None:
+            carrier.goaway_s = now - carrier.opened
+            carrier.goaway = event.detail
+        self._retire(carrier)
+        while carrier.waiting:
+            self._again.append((carrier.slot, carrier.waiting.popleft()))
+
+    def _part(self, carrier: ManyAtOnce) -> None:
+        """Everything on it is answered, and nothing more will be asked."""
+        carrier.conn.leave()
+        by = Closer.SERVER if carrier.goaway_s is not None else Closer.CLIENT
+        self._connections.end(carrier, by, linger=True, detail=carrier.detail)
+
+    def _lost(self, carrier: ManyAtOnce, lost: Lost) -> None:
+        if carrier.lingering:
+            return self._connections.drop(carrier)
+        while carrier.waiting:
+            self._again.append((carrier.slot, carrier.waiting.popleft()))
+        failed = bool(carrier.unanswered) or lost.failure is not Failure.CLOSED
+        detail = carrier.detail or (lost.detail if failed else "")
+        self._connections.end(carrier, Closer.FAILURE if failed else Closer.SERVER, detail=detail)
+
+    def linger(self, carrier: ManyAtOnce) -> None:
+        try:
+            over = any(type(event) is Lost for event in carrier.conn.receive())
+            carrier.conn.push()
+        except ExchangeError:
+            over = True
+        if over:
+            self._connections.drop(carrier)
+
+    def check(self, carrier: ManyAtOnce, now: float) -> None:
+        if not carrier.conn.is_open:
+            if now - carrier.opened > self._timeout_s:
+                self.failed(carrier, timed_out(carrier, self._timeout_s))
+            return
+        overdue = [(n, call) for n, call in carrier.calls.items() if now - call.sent > self._timeout_s]
+        if overdue and carrier.heard <= min(call.sent for _, call in overdue):
+            return self.failed(carrier, timed_out(carrier, self._timeout_s))
+        for number, _ in overdue:
+            carrier.conn.give_up(number)
+            del carrier.calls[number]
+            self._fail_call(carrier, Failure.TIMEOUT, f"no complete answer after {self._timeout_s:g} s")
+        while carrier.waiting and now - carrier.waiting[0].sent > self._timeout_s:
+            carrier.waiting.popleft()
+            self._fail_call(carrier, Failure.TIMEOUT, f"no room on the connection for {self._timeout_s:g} s")
+        if now >= carrier.expires:
+            self._retire(carrier)
+        self._ask_waiting(carrier)
+        self._touched[carrier.fd] = carrier
+        if carrier.draining and not carrier.under_way:
+            self._part(carrier)
+
+    # Failing
+
+    def _broken(self, carrier: ManyAtOnce, event: Broken) -> None:
+        call = carrier.calls.pop(event.stream, None)
+        if call is None:
+            return
+        error = ExchangeError(event.failure, event.detail)
+        if event.unprocessed and call.tries < MOST_TRIES:
+            self._retry(carrier, call, refused=event.failure is Failure.RESET)
+        elif self._may_retry(carrier, call, error):
+            self._retry(carrier, call, refused=False)
+        else:
+            self._fail_call(carrier, event.failure, event.detail)
+
+    def _may_retry(self, carrier: ManyAtOnce, call: Call, error: ExchangeError) -> bool:
+        """Whether the server closed a connection that had answered before just as this request went out on it; once at most."""
+        untouched = not call.status and not call.tries and carrier.conn.answered > 0
+        return untouched and not self._grpc and stale(error, self._method)
+
+    def _retry(self, carrier: ManyAtOnce, call: Call, *, refused: bool) -> None:
+        carrier.retried += 1
+        call.again()
+        if refused and not carrier.draining:
+            # Once another one has ended there, or a while has passed.
+            carrier.waiting.appendleft(call)
+        else:
+            self._again.append((carrier.slot, call))
+
+    def _send_again(self) -> None:
+        """On the slot's connection, or on a new one; where there may be none, the request counts as never answered."""
+        now = self._clock()
+        while self._again:
+            slot, call = self._again.pop(0)
+            carrier = self._slots.carrier[slot]
+            if carrier is None:
+                if self._connections.exhausted:
+                    self._stopping.stop(Stop.CONNECTION_CAP)
+                carrier = self._open(slot) if self._stopping.why is None else None
+                if carrier is None:
+                    continue
+                carrier.left += 1
+            call.sent = now
+            self._give(carrier, call)
+
+    def _fail_call(self, carrier: ManyAtOnce, failure: Failure, detail: str) -> None:
+        carrier.detail = carrier.detail or detail
+        self._end_request(carrier, failure)
+        self._slots.release(carrier.slot)
+
+    def failed(self, carrier: ManyAtOnce, error: ExchangeError) -> None:
+        if not carrier.under_way:
+            if carrier.draining:
+                return self._connections.end(carrier, Closer.SERVER, detail=carrier.detail)
+            return self._failed_idle(carrier, error)
+        opened = carrier.connect_s is not None
+        calls, waiting = list(carrier.calls.values()), list(carrier.waiting)
+        carrier.calls.clear()
+        carrier.waiting.clear()
+        failing = [call for call in calls if not self._may_retry(carrier, call, error)]
+        if not opened or error.failure in (Failure.TIMEOUT, Failure.CONNECT_TIMEOUT):
+            failing, waiting = calls + waiting, []
+        again = [call for call in calls if call not in failing]
+        carrier.detail = carrier.detail or (str(error) if failing else "")
+        for _ in failing:
+            self._end_request(carrier, error.failure)
+        carrier.retried += len(again)
+        self._connections.end(carrier, Closer.FAILURE if failing else Closer.SERVER, detail=carrier.detail)
+        for call in (*again, *waiting):
+            call.again()
+            self._again.append((carrier.slot, call))
+        for _ in failing:
+            self._slots.release(carrier.slot)
+        self._send_again()
+
+
+def _raw(call: Call, trailers: Pairs) -> bytes:
+    """Head and trailers in HTTP/1.1's form, for whoever looks for names in them."""
+    lines = (b"%b: %b" % field for field in (*call.fields, *trailers))
+    return b"\r\n".join((b"HTTP/2 %d" % call.status, *lines))
