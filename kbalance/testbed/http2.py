@@ -125,7 +125,7 @@ class Http2PodConnection(Receiver):
         for stream in lost:
             self._exchanges.pop(stream, None)
         for event in events:
-            if not isinstance(event, RequestReceived) or event.stream_id not in lost:
+            if not self._silent and not (isinstance(event, RequestReceived) and event.stream_id in lost):
                 self._take(event)
         self._flush()
 
@@ -174,8 +174,8 @@ class Http2PodConnection(Receiver):
             case Fault.REFUSE:
                 reset(self.transport)
             case Fault.GARBAGE:
-                self.transport.write(GARBAGE)
-                self.transport.close()
+                self.transport.write(self._h2.data_to_send() + GARBAGE)
+                self._hang_up()
             case Fault.DRIP:
                 self._answer(stream, drip=True)
             case Fault.CLOSE_EARLY:
@@ -230,21 +230,29 @@ class Http2PodConnection(Receiver):
         debug = b"" if self._pod.spec.max_age_s is None else b"max_age"
         self.transport.write(GoAwayFrame(0, last_stream_id=last, additional_data=debug).serialize())
 
+    @property
+    def _silent(self) -> bool:
+        return self._over or self.transport.is_closing()
+
     def _flush(self) -> None:
-        if self._over or self.transport.is_closing():
+        if self._silent:
             return
         self.transport.write(self._h2.data_to_send())
         if self._last is not None and not self._exchanges:
-            self._over = True
-            self.transport.write_eof()
+            self._hang_up()
 
     def _hang_up(self) -> None:
+        """Say what is still to be said, and no more."""
         self.transport.write(self._h2.data_to_send())
-        self.transport.close()
+        self._over = True
+        try:
+            self.transport.write_eof()
+        except OSError:
+            self.transport.abort()
 
     def _later(self, delay_s: float, act: Callable[[], None]) -> asyncio.TimerHandle:
         def when_due() -> None:
-            if not self._over and not self.transport.is_closing():
+            if not self._silent:
                 act()
                 self._flush()
 
