@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 
 from kbalance.analysis.rules import NOT_MEASURED
-from kbalance.analysis.wording import listed
+from kbalance.analysis.wording import PROTOCOL_NAMES, listed
 from kbalance.model.past import PastProfile, PastReport
-from kbalance.model.words import Profile
+from kbalance.model.words import Profile, Protocol
 
 _OWN_SIZE = {
     Profile.PER_ENDPOINT: {"requests", "connections", "concurrency"},
@@ -24,6 +24,7 @@ def of_reports(before: PastReport, after: PastReport) -> Iterator[str]:
             yield f"{name} is no measurement ({report.cause}): {report.summary.rstrip('.')}"
     if moved(before, after) and (_by_place(before) or _by_place(after)):
         yield f"the runs started at different places ({moved(before, after)}), and this Service treats places differently"
+    yield from _protocols(before, after)
     measured = before.profiles and after.profiles
     if measured and not {p.profile for p in before.profiles} & {p.profile for p in after.profiles}:
         yield "no profile stands in both reports"
@@ -34,12 +35,28 @@ def of_profiles(before: PastProfile, after: PastProfile) -> tuple[str, ...]:
     if before.profile not in list(Profile):
         return ("this version of kbalance does not know the profile",)
     if before.protocol != after.protocol:
-        return (f"protocol {before.protocol} before, {after.protocol} after",)
+        return (f"{protocol_name(before.protocol)} was spoken before, {protocol_name(after.protocol)} after",)
     free = _OWN_SIZE.get(Profile(before.profile), {"requests"})
     old, new = before.parameters, after.parameters
     # What an older version did not know of is as it was.
     names = [name for name in old if name in new and name not in free and old[name] != new[name]]
     return tuple(f"{name.replace('_', ' ')} {_setting(old[name])} before, {_setting(new[name])} after" for name in names)
+
+
+def _protocols(before: PastReport, after: PastReport) -> Iterator[str]:
+    """That one protocol was spoken before and another one after, where no profile spoke the same in both."""
+    after_of = {p.profile: p.protocol for p in after.profiles}
+    spoken = {(p.protocol, after_of[p.profile]) for p in before.profiles if p.profile in after_of}
+    if len(spoken) == 1 and (old := next(iter(spoken)))[0] != old[1]:
+        yield (
+            f"{protocol_name(old[0])} was spoken before, {protocol_name(old[1])} after, and what clients and proxies do with "
+            "connections differs between them; measure both with the same --protocol"
+        )
+
+
+def protocol_name(word: str) -> str:
+    """As people call it; a word that a later version wrote stays as it is."""
+    return PROTOCOL_NAMES[Protocol(word)] if word in set(Protocol) else word
 
 
 def alone(before: PastReport, after: PastReport) -> Iterator[str]:

@@ -88,6 +88,11 @@ PROFILE_METRICS: tuple[Metric[ProfileReport], ...] = (
     ),
     Metric(name="failed_share", text="Failed requests over all that ended, 0 to 1.", of=lambda p: _failed_share([p])),
     Metric(name="connections", text="Connections opened.", of=lambda p: p.connections.opened),
+    Metric(
+        name="streams",
+        text="Requests under way at once on one connection, at most; more than 1 over HTTP/2 and gRPC alone.",
+        of=lambda p: p.connections.streams_max if p.connections.opened else None,
+    ),
     Metric(name="failed_connections", text="Connections that could not be opened.", of=lambda p: p.connections.failed),
     Metric(
         name="p50_ms",

@@ -16,7 +16,7 @@ from kbalance.model.target import Target
 from kbalance.model.words import Spread, TargetKind
 from kbalance.render import Style
 from kbalance.render.distribution import factor, verdict
-from kbalance.render.method import vantage
+from kbalance.render.method import protocol, vantage
 from kbalance.render.sentences import concluded, effect, leading, named
 from kbalance.render.sentences import measured as value_of
 from kbalance.render.terminal import counted, harmless
@@ -95,6 +95,7 @@ def _properties(report: Report) -> Iterator[tuple[str, str]]:
     yield "seed", str(report.seed)
     yield "target", named(report.target)
     yield "vantage", vantage(report)
+    yield "protocol", protocol(report)
     yield "fail_on", report.fail_on.value
     yield "cause", report.diagnosis.cause
     yield "severity", report.diagnosis.severity.value

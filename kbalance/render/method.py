@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 
+from kbalance.analysis.endings import goaway_briefly
+from kbalance.analysis.wording import PROTOCOL_NAMES
 from kbalance.model.report import Latency, ProfileReport, Report
 from kbalance.model.words import FactsSource, Profile, Stop
 from kbalance.render import Style
@@ -77,10 +79,17 @@ def circumstances(report: Report) -> list[tuple[str, str]]:
         ("started", f"{report.started} with kbalance {report.kbalance}, seed {report.seed}"),
         ("from", vantage(report)),
         ("asked", _asked(report)),
+        ("protocol", protocol(report)),
         ("endpoints", _facts(report)),
         ("identity", _identity(report)),
-        *_settings(report.profiles),
+        *_settings(report),
     ]
+
+
+def protocol(report: Report) -> str:
+    """What was spoken, and why where it is not the default."""
+    because = f" ({report.protocol_because})" if report.protocol_because else ""
+    return f"{PROTOCOL_NAMES[report.protocol]}{because}"
 
 
 def vantage(report: Report) -> str:
@@ -128,9 +137,9 @@ def _identity(report: Report) -> str:
     return f"{identity.source}, {checked}; {rest}; found by {asked}"
 
 
-def _settings(profiles: Sequence[ProfileReport]) -> list[tuple[str, str]]:
+def _settings(report: Report) -> list[tuple[str, str]]:
     """Parameters that all profiles share once, then what is particular to each."""
-    settings = {p.profile.value: _telling(p) for p in profiles}
+    settings = {p.profile.value: _telling(p, report) for p in report.profiles}
     if not settings:
         return []
     shared = dict(set.intersection(*(set(items.items()) for items in settings.values())))
@@ -142,12 +151,13 @@ def _settings(profiles: Sequence[ProfileReport]) -> list[tuple[str, str]]:
     return told
 
 
-def _telling(profile: ProfileReport) -> dict[str, object]:
-    """What was set, without what the table of the traffic shows anyway and what was not used."""
+def _telling(profile: ProfileReport, report: Report) -> dict[str, object]:
+    """What was set, without what is told elsewhere and what was not used."""
     items: dict[str, object] = {
         name: value for name, value in profile.parameters.items() if value and name not in ("requests", "connections")
     }
-    how: dict[str, object] = {"protocol": profile.protocol, **({} if items.get("rate") else {"rate": "as fast as answers come"})}
+    other = {} if profile.protocol == report.protocol.value else {"protocol": profile.protocol}
+    how: dict[str, object] = {**other, **({} if items.get("rate") else {"rate": "as fast as answers come"})}
     return how | items | ({"ended": _ENDED[profile.stopped]} if profile.stopped in _ENDED else {})
 
 
@@ -186,6 +196,8 @@ def _each(profile: ProfileReport) -> str:
 def incidents(profile: ProfileReport) -> Iterator[str]:
     """What a reader of the counts would wonder about."""
     requests, connections, lifetime = profile.requests, profile.connections, profile.server_lifetime
+    if connections.streams_max > 1:
+        yield f"up to {connections.streams_max} requests at once on one connection"
     if profile.several:
         yield f"{profile.several} of {counted(connections.opened, 'connection')} carried answers of several endpoints"
     if connections.failed:
@@ -195,6 +207,9 @@ def incidents(profile: ProfileReport) -> Iterator[str]:
             f"the server closed {counted(lifetime.connections, 'connection')} after {lifetime.requests_min} to "
             f"{lifetime.requests_max} requests, {lifetime.age_min_s:.3g} to {lifetime.age_max_s:.3g} s"
         )
+        left = goaway_briefly(lifetime)
+        if left:
+            yield left
     if requests.retried:
         yield f"{counted(requests.retried, 'request')} sent again after the server had closed the connection"
     if requests.abandoned:

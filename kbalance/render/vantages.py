@@ -43,7 +43,7 @@ def title(seen: Seen) -> str:
 
 def _choosing(one: VantageReport) -> ProfileReport | None:
     """The profile that shows best what chooses the endpoint."""
-    order = (Profile.SHORT_LIVED, Profile.POOLED, Profile.SINGLE)
+    order = (Profile.SHORT_LIVED, Profile.POOLED, Profile.SINGLE, Profile.STOCK)
     return next((p for kind in order for p in one.profiles if p.profile is kind), None)
 
 

@@ -177,7 +177,11 @@ def test_better_and_worse_at_once_is_worse_and_says_so() -> None:
         (report(fresh(FAIR), target=replace(TARGET, scheme="https")), "(http and https)"),
         (report(fresh(FAIR), cause="invalid-measurement", summary="The endpoints changed."), "AFTER is no measurement"),
         (report(pooled((3, 3, 4))), "no profile stands in both reports"),
-        (report(fresh(FAIR, protocol="h2")), "short-lived: protocol http1 before, h2 after"),
+        (
+            report(fresh(FAIR, protocol="grpc")),
+            "HTTP/1.1 was spoken before, gRPC over HTTP/2 after, and what clients and proxies do with connections differs "
+            "between them; measure both with the same --protocol",
+        ),
         (report(fresh(FAIR, parameters={"concurrency": 8, "later": 1})), "short-lived: concurrency 4 before, 8 after"),
     ],
 )
@@ -187,6 +191,28 @@ def test_what_cannot_be_compared_is_told(after: PastReport, why: str) -> None:
     assert comparison.outcome is Outcome.NOT_COMPARABLE
     assert comparison.items == ()
     assert why in comparison.headline
+
+
+def test_protocols_are_told_by_profile_where_not_all_changed() -> None:
+    mixed = report(fresh(FAIR), pooled((3, 3, 4), protocol="h9"))
+
+    comparison = compared(report(fresh(FAIR), pooled((2, 5, 3))), mixed)
+
+    assert comparison.obstacles == ("pooled: HTTP/1.1 was spoken before, h9 after",)
+    assert comparison.outcome is Outcome.NO_CHANGE
+
+
+def test_an_ordinary_client_is_compared_like_any_other() -> None:
+    before, after = (
+        report(fresh(FAIR, protocol="grpc"), profile("stock", counts, each=200, protocol="grpc"))
+        for counts in ((1, 0, 0), (0, 1, 0))
+    )
+
+    comparison = compared(before, after)
+
+    assert comparison.obstacles == ()
+    assert item(comparison, "load", "stock").verdict is Verdict.UNCLEAR
+    assert "1 connection is 1 draw" in item(comparison, "load", "stock").summary
 
 
 def test_the_rest_is_compared_where_one_profile_cannot_be() -> None:

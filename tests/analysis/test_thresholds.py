@@ -96,7 +96,7 @@ def _refusal(text: str) -> str | None:
         ("failed_share<1e999", "'1e999' is not a number"),
         ("failed_share<\u0661", "'\u0661' is not a number"),
         ("shortlived.busiest<=1.3", "there is no profile 'shortlived'; did you mean short-lived?"),
-        (".busiest<=1.3", "there is no profile ''; all are single, pooled, short-lived, per-endpoint"),
+        (".busiest<=1.3", "there is no profile ''; all are single, pooled, short-lived, per-endpoint, stock"),
         ("pooled.bussiest<=1.3", "a profile has no number 'bussiest'; did you mean busiest"),
         ("single.p95_ms<5", "did you mean p99_ms or p90_ms?"),
         ("single.xyzzy<5", f"a profile has no number 'xyzzy'; all are {', '.join(OF_A_PROFILE)}."),
@@ -148,6 +148,7 @@ def test_direct_connections_to_nobody_are_refused() -> None:
         ("pooled.failed", 0),
         ("pooled.failed_share", 0),
         ("pooled.connections", 10),
+        ("pooled.streams", 1),
         ("pooled.failed_connections", 0),
         ("pooled.p50_ms", 1.4),
         ("pooled.p90_ms", 1.82),
@@ -263,7 +264,7 @@ def test_names_outlive_any_rewording() -> None:
     """They stand in users' pipelines: new ones may be added to this list, none may leave it."""
     of_a_profile = [
         *("busiest", "busiest_share", "quietest_share", "idle", "unknown", "unidentified"),
-        *("requests", "failed", "failed_share", "connections", "failed_connections"),
+        *("requests", "failed", "failed_share", "connections", "streams", "failed_connections"),
         *("p50_ms", "p90_ms", "p99_ms", "max_ms"),
         *("connect_p50_ms", "connect_p90_ms", "connect_p99_ms", "connect_max_ms", "duration_s"),
     ]

@@ -38,6 +38,7 @@ from kbalance.model.words import (
     Failure,
     Placement,
     Profile,
+    Protocol,
     Severity,
     Spread,
     Stop,
@@ -509,6 +510,34 @@ def _in_full() -> Report:
     )
 
 
+def _grpc() -> Report:
+    """gRPC with an ordinary client beside the four, and a server that ends connections at an age."""
+    report = _classic()
+    aged = ServerLifetime(
+        connections=4,
+        requests_min=98,
+        requests_max=103,
+        age_min_s=30.011,
+        age_max_s=30.061,
+        goaways=4,
+        goaway_min_s=30.01,
+        goaway_max_s=30.05,
+    )
+    counts = dict(zip(PODS, (0, 200, 0), strict=True))
+    stock = _profile(Profile.STOCK, counts, [200], expected_busiest=3.0)
+    single = replace(report.profiles[0], server_lifetime=aged)
+    profiles = (single, *report.profiles[1:], stock)
+    return replace(
+        report,
+        protocol=Protocol.GRPC,
+        protocol_because="the port has appProtocol grpc",
+        profiles=tuple(
+            replace(p, protocol="grpc", connections=replace(p.connections, streams_max=4 if p in (single, stock) else 1))
+            for p in profiles
+        ),
+    )
+
+
 HOSTILE = (
     "a|b\\|c`d``e</td></table></details><script>alert(1)</script>",
     "# h\n```\n~~~\n- x\r\n\r\n<!-- [x](http://evil.example) ![y](z) @octocat #1 GH-7 :100:",
@@ -561,5 +590,6 @@ SAMPLES: Mapping[str, Callable[[], Report]] = {
     "long-names": _long_names,
     "empty": _empty,
     "in-full": _in_full,
+    "grpc": _grpc,
     "hostile": _hostile,
 }

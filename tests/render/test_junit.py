@@ -167,6 +167,7 @@ def test_the_suite_tells_what_is_needed_to_do_it_again(classic: Report) -> None:
         "seed": "7",
         "target": "svc/web:80 in namespace shop",
         "vantage": "this machine, node node-1, zone eu-1b, address 198.18.0.12",
+        "protocol": "HTTP/1.1",
         "fail_on": "problem",
         "cause": "connection-pinning",
         "severity": "risk",

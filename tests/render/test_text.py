@@ -33,6 +33,28 @@ def test_classic_report_is_the_golden_one(classic: Report, name: str, style: Sty
     assert _text(classic, style) == (GOLDEN / f"{name}.txt").read_text(encoding="utf-8")
 
 
+def test_the_protocol_is_told_once_with_its_reason_and_what_a_connection_carried(samples: Mapping[str, Report]) -> None:
+    lines = _lines(samples["grpc"])
+    method = lines[lines.index("How it was measured") :]
+
+    assert "  protocol      gRPC over HTTP/2 (the port has appProtocol grpc)" in method
+    assert sum("grpc" in line.lower() for line in method) == 1
+    assert "  stock         up to 4 requests at once on one connection" in method
+    assert "  single        GOAWAY on 4 of them, at 30 to 30.1 s (no jitter)" in method
+
+
+def test_an_ordinary_client_has_a_row_beside_the_others(samples: Mapping[str, Report]) -> None:
+    rows = [line for line in _lines(samples["grpc"]) if re.match(r" *stock +1 ", line)]
+
+    assert len(rows) == 1
+    assert rows[0].endswith("3.00x    3.00x  pinned")
+
+
+def test_streams_are_not_told_where_there_are_none(classic: Report) -> None:
+    assert "at once" not in _text(classic)
+    assert "  protocol      HTTP/1.1" in _lines(classic)
+
+
 @pytest.mark.parametrize("width", [80, 93, 100, 1000])
 @pytest.mark.parametrize("unicode", [True, False])
 def test_every_line_fits(report: Report, width: int, unicode: bool) -> None:

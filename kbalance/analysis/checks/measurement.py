@@ -2,9 +2,9 @@
 
 from kbalance.analysis.case import Case, Conclusion, came_back, failed_share, stranded, unexplained
 from kbalance.analysis.changes import changes, standing
-from kbalance.analysis.checks.endings import Jitter, ending, goaway, varies
 from kbalance.analysis.checks.settings import session_affinity
 from kbalance.analysis.checks.tunnels import tunnelled
+from kbalance.analysis.endings import Jitter, ending, goaway, varies
 from kbalance.analysis.identity import contradicts
 from kbalance.analysis.wording import FAILURE_WORDS, count, failures_of, listed, millis, odds, percent, target_name, times
 from kbalance.model.report import ProfileReport

@@ -60,6 +60,20 @@ def goaway(lifetime: ServerLifetime) -> tuple[str, ...]:
     return (f"{said}: {_jitter(lifetime, low, high)}.",)
 
 
+def goaway_briefly(lifetime: ServerLifetime) -> str:
+    """The same in a few words; empty where there was no GOAWAY."""
+    ages = _goaway_ages(lifetime)
+    if ages is None:
+        return ""
+    low, high = ages
+    words = {
+        Jitter.NONE: "no jitter",
+        Jitter.SOME: f"varies by {percent((high - low) / high)}",
+        Jitter.UNTOLD: "whether it varies cannot be told",
+    }
+    return f"GOAWAY on {lifetime.goaways} of them, at {low:.3g} to {high:.3g} s ({words[varies(lifetime)]})"
+
+
 def _jitter(lifetime: ServerLifetime, low: float, high: float) -> str:
     match varies(lifetime):
         case Jitter.SOME:
