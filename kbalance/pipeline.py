@@ -295,8 +295,9 @@ def _notices(subject: Subject, facts: Facts, accounts: Sequence[Account], togeth
     calibrated = together.calibrated
     if calibrated is None:
         return
+    yield from calibrated.troubles
     statuses = calibrated.statuses
-    if statuses and all(300 <= status < 500 for status in statuses):
+    if statuses and not calibrated.troubles and all(300 <= status < 500 for status in statuses):
         codes = " or ".join(str(status) for status in statuses)
         yield f"Every answer to the first requests had status {codes}: is that the page you mean (--path, -H)?"
     asked = calibrated.plan.request.path

@@ -8,7 +8,8 @@ from kbalance.analysis.samplesize import draws_to_tell
 from kbalance.errors import TargetError
 from kbalance.model.plan import Lifetime, Options, ProfilePlan, RequestSpec, TrafficPlan
 from kbalance.model.target import Address, EndpointFacts, Facts, Target
-from kbalance.model.words import MOST_CONNECTIONS, Profile
+from kbalance.model.words import MOST_CONNECTIONS, Profile, Protocol
+from kbalance.wire.grpc import frame
 
 SINGLE_REQUESTS = 100
 """Enough for a 99th percentile and to meet a server that closes after 100 requests."""
@@ -59,15 +60,25 @@ def reachable(facts: Facts) -> tuple[EndpointFacts, ...]:
     return tuple(e for e in facts.ready if e.address is not None)
 
 
-def request(target: Target, options: Options, *, path: str, nonce: str) -> RequestSpec:
-    """The one request that calibration and every profile repeat."""
+def request(
+    target: Target, options: Options, *, path: str, nonce: str, protocol: Protocol = Protocol.HTTP1, message: bytes = b""
+) -> RequestSpec:
+    """The one request that calibration and every profile repeat.
+
+    Args:
+        message: of a call of gRPC.
+    """
+    grpc = protocol is Protocol.GRPC
     return RequestSpec(
-        method=options.method,
+        method="POST" if grpc else options.method,
         authority=options.host or target.authority,
         path=path,
         headers=options.headers,
-        body=options.body,
+        body=frame(message) if grpc else options.body,
         nonce=nonce,
+        protocol=protocol,
+        scheme=target.scheme,
+        timeout_s=options.timeout_s if grpc else None,
     )
 
 
@@ -87,7 +98,7 @@ def plan(facts: Facts, address: Address, options: Options, request: RequestSpec,
     """
     return TrafficPlan(
         request=request,
-        profiles=_within_cap(_profiles(facts, address, options), options, reserved),
+        profiles=_within_cap(_profiles(facts, address, options, request.protocol), options, reserved),
         timeout_s=options.timeout_s,
         deadline_s=options.deadline_s,
         max_connections=options.max_connections,
@@ -137,17 +148,31 @@ def planned_connections(profile: ProfilePlan) -> int:
     return max(min(profile.slots, profile.requests), math.ceil(profile.requests / max(1.0, shortest)))
 
 
-def _profiles(facts: Facts, address: Address, options: Options) -> tuple[ProfilePlan, ...]:
+def _profiles(facts: Facts, address: Address, options: Options, protocol: Protocol) -> tuple[ProfilePlan, ...]:
     """One plan for each profile that was asked for and is possible, in the order in which they run."""
     makers = {
         Profile.SINGLE: lambda: _single(address, options),
         Profile.POOLED: lambda: _pooled(address, options),
         Profile.SHORT_LIVED: lambda: _short_lived(len(facts.ready), address, options),
         Profile.PER_ENDPOINT: lambda: _per_endpoint(reachable(facts), options),
+        Profile.STOCK: lambda: replace(_pooled(address, options), profile=Profile.STOCK),
     }
     possible = [p for p in Profile if p in options.profiles and (p is not Profile.PER_ENDPOINT or reachable(facts))]
     dialled = tuple(e.name for e in reachable(facts) if e.address == address)
-    return tuple(p if p.endpoints else replace(p, endpoints=dialled) for p in (makers[profile]() for profile in possible))
+    plans = (makers[profile]() for profile in possible)
+    plans = (_multiplexed(p, options) for p in plans) if protocol.multiplexes else plans
+    return tuple(p if p.endpoints else replace(p, endpoints=dialled) for p in plans)
+
+
+def _multiplexed(plan: ProfilePlan, options: Options) -> ProfilePlan:
+    """The same over a protocol that puts several requests on a connection at once.
+
+    Short-lived keeps to one at a time: its connections are draws, and a crowd on each would tell nothing more.
+    """
+    if plan.profile is Profile.SHORT_LIVED:
+        return plan
+    most = min(options.concurrency, plan.requests)
+    return replace(plan, concurrency=most, streams=most)
 
 
 def _single(address: Address, options: Options) -> ProfilePlan:

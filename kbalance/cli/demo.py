@@ -51,7 +51,7 @@ def demo(ctx: click.Context, /, scenario: str, list_scenarios: bool, serve: bool
             if serve:
                 return _serve(chosen, cluster)
             options = _options(ctx, chosen, given)
-            code = run(_subject(cluster), options, None, Wanted(given["outputs"], given["artifacts"]))
+            code = run(_subject(cluster, options), options, None, Wanted(given["outputs"], given["artifacts"]))
     except ClusterError as error:
         raise TrafficError(f"The embedded cluster failed: {error}.") from error
     if is_terminal(sys.stderr):
@@ -81,8 +81,9 @@ def _options(ctx: click.Context, scenario: Scenario, given: dict[str, Any]) -> O
     return replace(options, **wanted)
 
 
-def _subject(cluster: Cluster) -> Subject:
+def _subject(cluster: Cluster, options: Options) -> Subject:
     """The cluster's Service, with the facts as its API tells them at each reading."""
+    from kbalance.analysis.protocols import aimed
     from kbalance.kube.convert import facts
     from kbalance.model.target import Target
     from kbalance.model.words import TargetKind
@@ -100,7 +101,8 @@ def _subject(cluster: Cluster) -> Subject:
         namespace=NAMESPACE,
         name=SERVICE,
     )
-    return Subject(target=target, addresses=(address,), read_facts=lambda: facts(*cluster.objects()))
+    aim = aimed(target, options, facts(*cluster.objects()).service)
+    return Subject(target=aim, addresses=(address,), read_facts=lambda: facts(*cluster.objects()))
 
 
 def _serve(scenario: Scenario, cluster: Cluster) -> int:
@@ -108,15 +110,19 @@ def _serve(scenario: Scenario, cluster: Cluster) -> int:
     import tempfile
     from pathlib import Path
 
+    from kbalance.kube.convert import facts
+
     with tempfile.TemporaryDirectory(prefix="kbalance-demo-") as folder:
         kubeconfig = Path(folder) / "kubeconfig"
         kubeconfig.write_text(cluster.kubeconfig(), encoding="utf-8")
-        endpoints = " ".join(f"--endpoint {e.name}={e.address}" for e in _subject(cluster).read_facts().endpoints)
+        known = facts(*cluster.objects())
+        endpoints = " ".join(f"--endpoint {e.name}={e.address}" for e in known.endpoints)
+        spoken = f" --protocol {scenario.app_protocol}" if scenario.app_protocol else ""
         click.echo(f"{scenario.title}\n")
         click.echo(f"KUBECONFIG={kubeconfig}\n")
         click.echo(f"  kubectl --kubeconfig {kubeconfig} get services,endpointslices,pods -n shop")
         click.echo(f"  curl http://{cluster.service}/hostname")
-        click.echo(f"  kbalance probe http://{cluster.service}/ {endpoints}\n")
+        click.echo(f"  kbalance probe http://{cluster.service}/ {endpoints}{spoken}\n")
         click.echo("Press Ctrl-C to end it.", err=True)
         _wait_for_ctrl_c()
     return 0

@@ -17,6 +17,7 @@ from kbalance.model.words import (
     OutputFormat,
     PoolPolicy,
     Profile,
+    ProtocolChoice,
     VantageChoice,
 )
 
@@ -37,7 +38,7 @@ def _later(name: str) -> Callable[[click.Context, click.Parameter, str], list[An
     return complete
 
 
-def _words(closed_set: type[Profile | PoolPolicy | FailOn | VantageChoice]) -> click.Choice[str]:
+def _words(closed_set: type[Profile | PoolPolicy | FailOn | VantageChoice | ProtocolChoice]) -> click.Choice[str]:
     return click.Choice([word.value for word in closed_set])
 
 
@@ -169,6 +170,23 @@ _MEASURING = (
 )
 
 _REQUEST = (
+    click.option(
+        "--protocol",
+        type=_words(ProtocolChoice),
+        default="auto",
+        show_default=True,
+        help="What is spoken; auto: what the Service's port says, else what the server chooses in the TLS handshake, else http1.",
+    ),
+    click.option(
+        "--grpc-method",
+        metavar="PACKAGE.SERVICE/METHOD",
+        help="Unary gRPC method to call.  [default: grpc.health.v1.Health/Check, or one that tells who answers]",
+    ),
+    click.option(
+        "--grpc-data",
+        metavar="TEXT",
+        help="Its message, as JSON (needs server reflection) or hex:BYTES; @FILE reads it from a file.  [default: empty]",
+    ),
     click.option(
         "--path", metavar="PATH", help="Path to ask for; without it, and without one in the URL, one that tells who answers."
     ),
@@ -320,6 +338,9 @@ def to_options(given: Mapping[str, Any]) -> Options:
         method=given.get("method", "GET"),
         headers=tuple(given.get("headers", ())),
         body=_body(given.get("body")),
+        protocol=ProtocolChoice(given.get("protocol") or ProtocolChoice.AUTO),
+        grpc_method=given.get("grpc_method"),
+        grpc_data=_message(given.get("grpc_data")),
         host=given.get("host"),
         identity=given["identity"],
         tolerance=given["tolerance"],
@@ -345,6 +366,17 @@ def _demanding(options: Options, texts: Sequence[str]) -> Options:
     return options
 
 
+def _message(text: str | None) -> str | None:
+    from kbalance.errors import TargetError
+
+    if text is None:
+        return None
+    try:
+        return _body(text).decode().strip()
+    except UnicodeDecodeError as error:
+        raise TargetError("The text of --grpc-data is not UTF-8; give JSON, or hex:BYTES.") from error
+
+
 def _body(text: str | None) -> bytes:
     from kbalance.errors import TargetError
 
@@ -356,4 +388,4 @@ def _body(text: str | None) -> bytes:
         with open(text[1:], "rb") as file:
             return file.read()
     except OSError as error:
-        raise TargetError(f"The body's file {text[1:]!r} cannot be read: {error.strerror}.") from error
+        raise TargetError(f"The file {text[1:]!r} cannot be read: {error.strerror}.") from error

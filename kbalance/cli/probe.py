@@ -15,6 +15,7 @@ from kbalance.cli.options import (
     request_options,
     to_options,
 )
+from kbalance.model.words import ProtocolChoice
 
 if TYPE_CHECKING:
     from kbalance.cli.target import ServiceName
@@ -47,6 +48,8 @@ def probe(target: str, endpoints: tuple[str, ...], **given: Any) -> int:
       pooled        a pool of connections
       short-lived   fresh connections
       per-endpoint  one connection to each endpoint, requests in turn
+    and on request
+      stock         an ordinary client: all requests on the first connection that has room
 
     \b
     Examples:
@@ -58,6 +61,8 @@ def probe(target: str, endpoints: tuple[str, ...], **given: Any) -> int:
           --endpoint web-1=198.51.100.1:8080 --endpoint web-2=198.51.100.2:8080
       kbalance probe https://shop.example/ --profile short-lived --requests 200
       kbalance probe http://web:8080/ --identity header:X-Pod-Name -o text -o json=report.json
+      kbalance probe svc/cart:grpc -n shop --profile stock --profile pooled --profile per-endpoint
+      kbalance probe svc/cart:9000 --grpc-method shop.Cart/Get --grpc-data '{"id": 7}'
 
     \b
     Exit codes:
@@ -71,20 +76,28 @@ def probe(target: str, endpoints: tuple[str, ...], **given: Any) -> int:
     from kbalance.cli.target import parse_endpoints, parse_service, parse_target, tls_of
 
     options = to_options(given)
-    service = parse_service(target, given["path"])
+    service = parse_service(target, _path(given))
     if service is not None:
         return _probe_service(service, options, endpoints, given)
     _check_no_job(given)
+    from kbalance.analysis.protocols import aimed
     from kbalance.pipeline import Subject, facts_of_addresses
     from kbalance.traffic.resolve import resolve
 
-    named = parse_target(target, given["path"])
+    named = aimed(parse_target(target, _path(given)), options, None)
     facts = parse_endpoints(endpoints)
     tls = tls_of(named, given["host"], given)
     addresses = resolve(named.host, named.port, options.timeout_s)
     known = facts or facts_of_addresses(addresses)
     subject = Subject(target=named, addresses=addresses, read_facts=lambda: known)
     return run(subject, options, tls, Wanted(given["outputs"], given["artifacts"]))
+
+
+def _path(given: dict[str, Any]) -> str | None:
+    """``--path``, which may leave its slash out where it is a method of gRPC."""
+    path: str | None = given["path"]
+    grpc = given["protocol"] == ProtocolChoice.GRPC and path is not None and not path.startswith("/")
+    return f"/{path}" if grpc else path
 
 
 def _probe_service(service: ServiceName, options: Options, endpoints: tuple[str, ...], given: dict[str, Any]) -> int:

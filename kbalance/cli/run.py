@@ -16,13 +16,14 @@ import click
 
 from kbalance.cli.exits import Exit
 from kbalance.model.words import OutputFormat
+from kbalance.model.words import Protocol as Spoken
 
 if TYPE_CHECKING:
     from kbalance.model.plan import Options
     from kbalance.model.report import Report
     from kbalance.pipeline import Subject
     from kbalance.render import Style
-    from kbalance.wire.connection import Tls
+    from kbalance.wire.dialled import Tls
 
 
 class Wanted(NamedTuple):
@@ -84,7 +85,7 @@ def reported(
             return Exit.INTERRUPTED
     wrong_list = any(map(contradicts, report.identity.rejected))
     if report.identity.source is None and any(p.unidentified for p in report.profiles) and not wrong_list:
-        click.echo(help_page(report.identity.rejected, report.target), err=True)
+        click.echo(help_page(report.identity.rejected, report.target, grpc=report.protocol is Spoken.GRPC), err=True)
     if wanted.artifacts is not None:
         _write_artifacts(report, wanted.artifacts)
     for name, file in wanted.reports or [(OutputFormat.TEXT.value, None)]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from kbalance.model.target import Address, Target
     from kbalance.pipeline import Subject
     from kbalance.remote import Mission
-    from kbalance.wire.connection import Tls
+    from kbalance.wire.dialled import Tls
 
 TRIES = 4
 REACH_S = 1.5
@@ -31,6 +31,7 @@ REACH_S = 1.5
 
 def probe_service(named: ServiceName, options: Options, given: Mapping[str, Any]) -> int:
     """Reads the facts, chooses where traffic starts, and measures."""
+    from kbalance.analysis.protocols import aimed
     from kbalance.cli.target import tls_of
     from kbalance.kube.client import Access, connect
     from kbalance.kube.discovery import Reference, discover
@@ -42,7 +43,7 @@ def probe_service(named: ServiceName, options: Options, given: Mapping[str, Any]
     client = connect(access, trace=_trace if given["verbose"] else None)
     reference = Reference(name=named.name, namespace=client.namespace, port=named.port)
     found = discover(client, reference)
-    target = _target(named, found, client.namespace)
+    target = aimed(_target(named, found, client.namespace), options, found.facts.service)
     options = replace(options, host=options.host or _authority(target))
     tls = tls_of(target, options.host, given)
     if given["print_manifests"]:

@@ -11,7 +11,7 @@ from kbalance.model.target import Address, EndpointFacts, Facts, Target
 from kbalance.model.words import FactsSource, TargetKind
 
 if TYPE_CHECKING:
-    from kbalance.wire.connection import Tls
+    from kbalance.wire.dialled import Tls
 
 _SERVICE = re.compile(r"([a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?)(?::([A-Za-z0-9-]+))?(/[^\s#]*)?")
 _ENDPOINT = re.compile(r"([^=\s]+)=(?:\[([^\]\s]+)\]|([^:\s]+)):(\d+)")

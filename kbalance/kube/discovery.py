@@ -123,10 +123,12 @@ def scheme(port: Object) -> str:
     Source: kubernetes/api `core/v1/types.go` (ServicePort.appProtocol); names such as ``https-admin`` are Istio's custom.
     """
     if port.get("appProtocol"):
-        return "https" if str(port["appProtocol"]).lower() in ("https", "kubernetes.io/wss") else "http"
+        return "https" if str(port["appProtocol"]).lower() in ("https", "kubernetes.io/wss", "grpcs") else "http"
     word = str(port.get("name") or "").partition("-")[0]
     if word in ("http", "https"):
         return word
+    if word in ("grpc", "grpcs", "http2", "h2c"):
+        return "https" if word == "grpcs" else "http"
     return "https" if port.get("port") == 443 else "http"
 
 

@@ -31,6 +31,8 @@ class Calibrated:
     """This side's address."""
     protocol_because: str = ""
     """As in `Report`."""
+    troubles: tuple[str, ...] = ()
+    """What gRPC servers said among the answers, where they did not do what they were asked: each sentence once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -266,10 +266,6 @@ _LIST = (
         expected_cause="no-endpoints",
         pods=(),
     ),
-)
-
-# Not listed while a probe cannot speak gRPC.
-_GRPC_LIST = (
     Scenario(
         name="grpc",
         title="Three healthy pods that speak gRPC: a client's calls share one connection, and so one pod.",

@@ -14,3 +14,5 @@ class Answer(NamedTuple):
     """Its first bytes; of a gRPC call the message as JSON by field numbers."""
     length: int
     """Of the body in bytes, where it was announced or has all come; 0 or less: not known."""
+    trouble: str = ""
+    """What a gRPC server said, where it did not do what it was asked; one sentence for the user."""

@@ -18,7 +18,7 @@ from kbalance.traffic.slots import SharedSlots
 from kbalance.wire import grpc_status
 from kbalance.wire.connection import KEPT_BODY
 from kbalance.wire.dialled import Tls
-from kbalance.wire.grpc import Malformed, unframe
+from kbalance.wire.grpc import HEALTH, Malformed, health_words, unframe
 from kbalance.wire.http2_events import Broken, Data, End, GoingAway, Head, Lost, Pairs, Settled, WindowOpened
 from kbalance.wire.http2_request import fields_for
 from kbalance.wire.streams import StreamConnection
@@ -90,13 +90,14 @@ class ManyAtOnce(Carrier):
 class Multiplexed(Exchanges[ManyAtOnce]):
     """Requests on streams of their own."""
 
-    __slots__ = ("_again", "_body", "_fields", "_grpc", "_shared", "_touched", "_whole")
+    __slots__ = ("_again", "_body", "_fields", "_grpc", "_path", "_touched", "_whole")
 
     _slots: SharedSlots[ManyAtOnce]
 
     def _prepare(self, request: RequestSpec) -> None:
         self._fields = fields_for(request)
         self._body = request.body
+        self._path = request.path
         self._grpc = request.protocol is Protocol.GRPC
         self._whole = self._grpc or self._by_body
         """Whether the body tells something."""
@@ -267,10 +268,12 @@ class Multiplexed(Exchanges[ManyAtOnce]):
             carrier.details.setdefault(carrier.who, detail)
 
     def _closely(self, call: Call, trailers: Pairs) -> Answer:
-        status, body = call.status, call.body
-        if self._grpc:
-            status, body = grpc_status.http_status(grpc_status.outcome(status, call.fields, trailers).code), readable(body)
-        return Answer(status, _raw(call, trailers), body, call.size)
+        if not self._grpc:
+            return Answer(call.status, _raw(call, trailers), call.body, call.size)
+        outcome = grpc_status.outcome(call.status, call.fields, trailers)
+        status, message = grpc_status.http_status(outcome.code), readable(call.body)
+        trouble = grpc_status.sentence(outcome, self._path) if outcome.code else _unwell(self._path, call.body)
+        return Answer(status, _raw(call, trailers), message, call.size, trouble)
 
     # The connection
 
@@ -417,6 +420,17 @@ class Multiplexed(Exchanges[ManyAtOnce]):
         for _ in failing:
             self._slots.release(carrier.slot)
         self._send_again()
+
+
+def _unwell(path: str, body: bytes) -> str:
+    """What a health check said that is not SERVING."""
+    if path != f"/{HEALTH}":
+        return ""
+    try:
+        words = health_words(unframe(body))
+    except Malformed as error:
+        return f"The health check got no message: {error}."
+    return "" if words == "SERVING" else f"The health check {HEALTH} says {words}."
 
 
 def _raw(call: Call, trailers: Pairs) -> bytes:

@@ -141,4 +141,5 @@ def _kept(answer: Answer, carrier: Carrier, *, connection: int) -> Sample:
         body=answer.body,
         local=local.ip,
         local_port=local.port,
+        trouble=answer.trouble,
     )

@@ -6,8 +6,10 @@ from random import Random
 from time import perf_counter
 
 from kbalance.model.plan import ProfilePlan, RequestSpec
-from kbalance.model.words import Stop
+from kbalance.model.target import Address
+from kbalance.model.words import Protocol, Stop
 from kbalance.traffic.driver import Budget, Driver, Tap
+from kbalance.traffic.handshake import chosen_protocol
 from kbalance.traffic.identify import Identify
 from kbalance.wire.dialled import Tls
 
@@ -51,6 +53,25 @@ class Session:
         self.interrupted = True
         if self._driver is not None:
             self._driver.stop(Stop.INTERRUPTED)
+
+    def negotiate(self, address: Address, *, wanted: Protocol | None) -> Protocol:
+        """What is spoken from now on: what is wanted, or what the server chooses where nothing is."""
+        spoken = wanted or Protocol.HTTP1
+        if self._tls is not None:
+            if wanted is None and chosen_protocol(address, self._tls, self.timeout_s, self.clock) == "h2":
+                spoken = Protocol.H2
+            self._tls.offer(("h2",) if spoken.multiplexes else ("http/1.1",))
+        return spoken
+
+    def message(self, text: str, request: RequestSpec, address: Address) -> bytes:
+        """The message of a gRPC call from the user's text; asks the server where it takes that.
+
+        Raises:
+            TargetError, TrafficError: as `kbalance.traffic.reflection.encoded`.
+        """
+        from kbalance.traffic.reflection import encoded
+
+        return encoded(text, request, address, self._tls, self.timeout_s, self.clock)
 
     def drive(
         self,

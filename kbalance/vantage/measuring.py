@@ -4,18 +4,20 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from random import Random
 
-from kbalance.analysis import identity, planning
+from kbalance.analysis import identity, planning, protocols
 from kbalance.analysis.proxies import proxy_signs
 from kbalance.errors import TargetError, TrafficError
-from kbalance.model.plan import Options, ProfilePlan, TrafficPlan
+from kbalance.model.plan import Options, ProfilePlan, RequestSpec, TrafficPlan
 from kbalance.model.record import AtOnce, Calibrated, Ended, ProfileBegan, ProfileEnded, Progressed, Record
 from kbalance.model.report import IdentityReport
 from kbalance.model.target import Address, Facts, Target
-from kbalance.model.words import FactsSource, Stop
+from kbalance.model.words import FactsSource, Protocol, Stop
 from kbalance.traffic.identify import Identify
 from kbalance.traffic.sampling import Sampler, Sampling
 from kbalance.traffic.session import Session
 
+UNIMPLEMENTED = 501
+"""What HTTP says for the status of a call whose method nobody knows."""
 MOST_DOWNLOADED = 2_000_000_000
 """Bytes of bodies that a plan may ask for."""
 
@@ -69,11 +71,10 @@ class Measuring:
 
     def _drive(self, profile: ProfilePlan, found: "_Found", part: float) -> Stop:
         """The traffic of one profile, which may take its part of the time that is left; gives why it ended."""
-        identifier = found.identifier
         driver = self._session.drive(
             profile,
             found.record.plan.request,
-            identify=Identify(identifier, from_head=identifier.part is identity.Part.HEAD) if identifier else None,
+            identify=_identify(found),
             part=part,
             on_progress=lambda ended: self._tell(Progressed(what=profile.profile, done=ended, planned=profile.requests)),
         )
@@ -82,6 +83,20 @@ class Measuring:
             if planning.stops_early(self._task.options) and self._certain():
                 driver.stop(Stop.CERTAIN)
         return driver.stopped or Stop.DONE
+
+
+def _identify(found: "_Found") -> Identify | None:
+    """Who answered, from the part of an answer that tells it; a message of gRPC is looked at as text."""
+    identifier = found.identifier
+    if identifier is None:
+        return None
+    if identifier.part is identity.Part.HEAD:
+        return Identify(identifier, from_head=True)
+    if found.record.plan.request.protocol is not Protocol.GRPC:
+        return Identify(identifier, from_head=False)
+    from kbalance.traffic.readable import readable
+
+    return Identify(lambda body: identifier(readable(body)), from_head=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,12 +120,20 @@ class _Calibrating:
         known = [(e.name, e.address) for e in task.facts.ready if e.address is not None]
         rate, concurrency = task.options.rate, task.options.concurrency
         self._sampler = Sampler(session, known, task.addresses[0], rate=rate, concurrency=concurrency)
+        self._wanted = protocols.settle(task.options, task.target, task.facts.service)
+        self._protocol = self._wanted.protocol or Protocol.HTTP1
+        self._message = b""
 
     def run(self) -> _Found:
         task = self._task
         identity.parse_spec(task.options.identity)
+        self._protocol = self._session.negotiate(task.addresses[0], wanted=self._wanted.protocol)
+        if self._protocol is Protocol.GRPC and task.options.grpc_data:
+            call = self._request(task.target.path, nonce="")
+            self._message = self._session.message(task.options.grpc_data, call, task.addresses[0])
         tried = []
-        paths = identity.paths_to_try(task.target, task.options.method)
+        grpc = self._protocol is Protocol.GRPC
+        paths = identity.paths_to_try(task.target, "POST" if self._message else task.options.method, grpc=grpc)
         for path in paths:
             self._tell(Progressed(what="identity", done=self._sampler.requests, planned=0))
             found = self._try(path, reserved=self._sampler.connections * len(paths) + self._sampler.burst)
@@ -119,9 +142,16 @@ class _Calibrating:
             if found.identifier is not None or contradicted or not found.record.statuses:
                 break
         found = tried[-1] if tried[-1].identifier is not None or contradicted else tried[0]
+        if found.samples and all(sample.status == UNIMPLEMENTED and sample.trouble for sample in found.samples):
+            raise TargetError(found.samples[0].trouble)
         _check_download(found.record.plan, found.largest)
-        asked = replace(found.record.identity, requests=self._sampler.requests, connections=self._sampler.opened)
+        opened = self._sampler.opened + (self._wanted.protocol is None)
+        asked = replace(found.record.identity, requests=self._sampler.requests, connections=opened)
         return replace(found, record=replace(found.record, identity=asked))
+
+    def _request(self, path: str, *, nonce: str) -> RequestSpec:
+        protocol, message = self._protocol, self._message
+        return planning.request(self._task.target, self._task.options, path=path, nonce=nonce, protocol=protocol, message=message)
 
     def at_once(self, found: "_Found") -> AtOnce | None:
         """What the target answers to requests at the same time; ``None``: that would tell nothing here.
@@ -144,7 +174,7 @@ class _Calibrating:
         task = self._task
         options = task.options
         nonce = f"{Random(f'{options.seed} nonce').getrandbits(64):016x}"
-        request = planning.request(task.target, options, path=path, nonce=nonce)
+        request = self._request(path, nonce=nonce)
         plan = planning.plan(task.facts, task.addresses[0], options, request, reserved=reserved)
         sampling = self._sampler.ask(request)
         if not sampling.samples and task.facts.source is FactsSource.ANSWERS and self._session.over is None:
@@ -155,6 +185,8 @@ class _Calibrating:
             identity=self._report(calibration, path),
             statuses=tuple(sorted({sample.status for sample in sampling.samples})),
             local=sampling.samples[0].local if sampling.samples else None,
+            protocol_because=self._wanted.because if self._protocol is not Protocol.HTTP1 or self._wanted.protocol else "",
+            troubles=tuple(dict.fromkeys(sample.trouble for sample in sampling.samples if sample.trouble)),
         )
         return _Found(record=record, identifier=calibration.identifier, largest=sampling.largest, samples=sampling.samples)
 

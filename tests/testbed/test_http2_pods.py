@@ -19,7 +19,7 @@ from kbalance.testbed.cluster import Cluster
 from kbalance.testbed.grpc import FAILING, SERVING
 from kbalance.testbed.http2 import ANY_STREAM, PREFACE
 from kbalance.testbed.pods import GARBAGE, Pod
-from kbalance.testbed.scenario import _GRPC_LIST, Fault, Identity, Scenario
+from kbalance.testbed.scenario import SCENARIOS, Fault, Identity, Scenario
 from tests.needs import unmet
 from tests.peers.calls import CHECK, ECHO, INFO, caller, grpc, pairs
 
@@ -504,7 +504,7 @@ def test_h2load(start_pod: StartPod) -> None:
     assert (pod.accepted, pod.answered) == (4, 1000)
 
 
-@pytest.mark.parametrize("scenario", _GRPC_LIST, ids=lambda scenario: scenario.name)
+@pytest.mark.parametrize("scenario", [SCENARIOS["grpc"], SCENARIOS["grpc-max-age"]], ids=lambda scenario: scenario.name)
 def test_a_channel_calls_one_pod_of_a_scenario(scenario: Scenario) -> None:
     with Cluster.start(scenario) as cluster:
         with caller(cluster.service) as calls:

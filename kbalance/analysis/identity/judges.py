@@ -20,7 +20,8 @@ _NOT_NAMES = frozenset(
     f"header {name}"
     for name in (
         *("age", "connection", "content-digest", "content-length", "content-md5", "content-type", "date", "digest"),
-        *("etag", "expires", "keep-alive", "last-modified", "location", "repr-digest", "server-timing", "set-cookie"),
+        *("etag", "expires", "grpc-message", "grpc-status", "keep-alive", "last-modified", "location", "repr-digest"),
+        *("server-timing", "set-cookie", "trailer"),
         "vary",
     )
 )

@@ -29,6 +29,8 @@ class Sample:
     local: str
     """The client's own IP address on this connection."""
     local_port: int
+    trouble: str = ""
+    """What a gRPC server said, where it did not do what it was asked."""
 
     @property
     def good(self) -> bool:
