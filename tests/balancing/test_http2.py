@@ -24,9 +24,9 @@ from kbalance.model.target import Address
 from tests.artifacts.conftest import tool
 from tests.balancing.clients import Seen, Threaded, ours, seen, stock
 from tests.balancing.fleet import HOST, PATIENCE_S, ask, calling, fleet, got
+from tests.peers.running import printing
 from tests.wire.certificates import Certificates
 from tests.wire.server import always, serving
-from tests.wire.test_http2_servers import program
 
 NODE = """
 const http2 = require('node:http2')
@@ -87,7 +87,7 @@ def _nothing_stays_behind() -> Iterator[None]:
 def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     main = tmp_path_factory.mktemp("node") / "main.js"
     main.write_text(NODE)
-    with program(tool("node"), main) as port:
+    with printing([tool("node"), main], main.parent) as port:
         yield port
 
 
@@ -127,7 +127,10 @@ def test_alpn_decides(kind: str, certificates: Certificates, tmp_path: Path) -> 
     cert, key = certificates.server_files("web.test", tmp_path)
     main = tmp_path / "main.js"
     main.write_text(NODE)
-    with program(tool("node"), main, cert, key) as port, serving(always(OK), certificates.server("old.test")) as old:
+    with (
+        printing([tool("node"), main, cert, key], main.parent) as port,
+        serving(always(OK), certificates.server("old.test")) as old,
+    ):
         hosts = StaticEndpoints({"web.test": [("127.0.0.1", port)], "old.test": [old.address]})
         with calling(kind, hosts, http2=True, verify=ssl.create_default_context(cafile=certificates.cacert)) as caller:
             new = [future.result(PATIENCE_S) for future in [caller.begin(url="https://web.test/") for _ in range(20)]]
