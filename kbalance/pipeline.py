@@ -8,10 +8,23 @@ from kbalance import __version__
 from kbalance.analysis import advice, planning, rules, thresholds
 from kbalance.analysis.account import Account
 from kbalance.analysis.case import NOBODY
+from kbalance.analysis.growth import scale_out
 from kbalance.errors import DiscoveryError, KbalanceError, TargetError, TrafficError
+from kbalance.kube.joining import EVERY_S, Joining
 from kbalance.model.plan import Options
-from kbalance.model.record import AtOnce, Calibrated, Ended, GaveUp, ProfileBegan, ProfileEnded, Progressed, Record, Started
-from kbalance.model.report import IdentityReport, ProfileReport, Report, Vantage, VantageReport
+from kbalance.model.record import (
+    AtOnce,
+    Calibrated,
+    Ended,
+    GaveUp,
+    ProfileBegan,
+    ProfileEnded,
+    Progressed,
+    Record,
+    Started,
+    WatchBegan,
+)
+from kbalance.model.report import IdentityReport, ProfileReport, Report, ScaleOut, Vantage, VantageReport
 from kbalance.model.target import Address, EndpointFacts, Facts, Target
 from kbalance.model.words import FactsSource, Placement, Profile, Protocol, Stop
 from kbalance.traffic.session import Session
@@ -58,17 +71,22 @@ def measure(
     thresholds.check_facts(options, facts)
     account = Account(facts, options, subject.zones)
     account.add(Started(vantage=subject.vantage))
+    after = _After(subject)
 
     def tell(record: Record) -> None:
         if isinstance(record, Progressed):
             progress(record.what, record.done, record.planned)
-        else:
-            account.add(record)
+            return
+        if isinstance(record, WatchBegan):
+            after.watch()
+        account.add(record)
 
-    if not _nobody(facts):
-        task = Task(target=subject.target, addresses=subject.addresses, facts=facts, options=options)
-        Measuring(task, session, tell, lambda: account.certain).run()
-    return _conclude(subject, facts, [account], account, options, started, lambda: session.elapsed_s)
+    with after:
+        if not _nobody(facts):
+            task = Task(target=subject.target, addresses=subject.addresses, facts=facts, options=options)
+            look_up = after.joining.endpoints if facts.source is FactsSource.API else None
+            Measuring(task, session, tell, lambda: account.certain, look_up).run()
+    return _conclude(subject, facts, [account], account, options, started, lambda: session.elapsed_s, after)
 
 
 def measure_elsewhere(
@@ -90,17 +108,64 @@ def measure_elsewhere(
     accounts = [Account(facts, planning.share(options, workers, worker), subject.zones) for worker in range(workers)]
     records: list[list[Record]] = [[] for _ in range(workers)]
     told: dict[int, Progressed] = {}
-    for worker, record in () if _nobody(facts) else send(facts):
-        if isinstance(record, Progressed):
-            told[worker] = record
-            same = [p for p in told.values() if p.what == record.what]
-            progress(record.what, sum(p.done for p in same), sum(p.planned for p in same))
-            continue
-        accounts[worker].add(record)
-        if workers > 1:
-            records[worker].append(record)
+    with (after := _After(subject)):
+        for worker, record in () if _nobody(facts) else send(facts):
+            if isinstance(record, Progressed):
+                told[worker] = record
+                same = [p for p in told.values() if p.what == record.what]
+                progress(record.what, sum(p.done for p in same), sum(p.planned for p in same))
+                continue
+            if isinstance(record, WatchBegan):
+                after.watch()
+            accounts[worker].add(record)
+            if workers > 1:
+                records[worker].append(record)
     together = accounts[0] if workers == 1 else _pooled(facts, options, records)
-    return _conclude(subject, facts, accounts, together, options, started, lambda: clock() - began_s)
+    return _conclude(subject, facts, accounts, together, options, started, lambda: clock() - began_s, after)
+
+
+class _After:
+    """What becomes of the endpoints once all is measured: read once more, or watched while they may join."""
+
+    def __init__(self, subject: Subject) -> None:
+        self._subject = subject
+        self._facts: Facts | None = None
+        self._unread: tuple[str, ...] = ()
+        self._begun = False
+        self.joining = Joining(subject.read_facts)
+
+    def __enter__(self) -> "_After":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.joining.stop()
+
+    def watch(self) -> None:
+        """From now on endpoints may join without spoiling what was measured."""
+        if not self._begun:
+            self._begun = True
+            self._facts, self._unread = _read_again(self._subject)
+            self.joining.start()
+
+    def read(self) -> tuple[Facts | None, tuple[str, ...]]:
+        """The facts after the traffic that was measured, and what could not be read."""
+        return (self._facts, self._unread) if self._begun else _read_again(self._subject)
+
+    def scale_out(self, accounts: Sequence[Account]) -> ScaleOut | None:
+        """What newcomers got; ``None``: nobody watched."""
+        began = [a.watch_began.at_s for a in accounts if a.watch_began is not None]
+        ended = [a.watch_ended.at_s for a in accounts if a.watch_ended is not None]
+        if not began or not ended:
+            return None
+        return scale_out(
+            [told for a in accounts for told in a.firsts],
+            self.joining.since,
+            self.joining.names,
+            began_s=min(began),
+            ended_s=max(ended),
+            every_s=EVERY_S,
+            before=len(self._facts.ready) if self._facts is not None else 0,
+        )
 
 
 def facts_of_addresses(addresses: tuple[Address, ...]) -> Facts:
@@ -172,6 +237,7 @@ def _conclude(
     options: Options,
     started: str,
     elapsed_s: Callable[[], float],
+    later: _After,
 ) -> Report:
     """What the accounts say, once the cluster was asked again."""
     measured = [a for a in accounts if a.calibrated is not None]
@@ -180,8 +246,9 @@ def _conclude(
             raise _error(account.gave_up)
     if not measured and not _nobody(facts):
         raise TrafficError("Nothing was measured before the run was ended.")
-    after, unread = _read_again(subject)
-    case = _case(subject, facts, after, together, options, started)
+    after, unread = later.read()
+    grown = later.scale_out(accounts)
+    case = replace(_case(subject, facts, after, together, options, started), scale_out=grown)
     apart = {
         worker: _case(subject, facts, after, account, options, started)
         for worker, account in enumerate(accounts)
@@ -212,6 +279,7 @@ def _conclude(
         fail_on=options.fail_on,
         protocol=calibrated.plan.request.protocol if calibrated else Protocol.HTTP1,
         protocol_because=calibrated.protocol_because if calibrated else "",
+        scale_out=grown,
     )
     return replace(report, thresholds=thresholds.judged(report, options.thresholds))
 

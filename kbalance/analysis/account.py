@@ -9,7 +9,20 @@ from kbalance.analysis.expectation import Expectation, expectation
 from kbalance.analysis.fold import ProfileFold
 from kbalance.model.observation import ConnectionObservation
 from kbalance.model.plan import Options, ProfilePlan
-from kbalance.model.record import AtOnce, Calibrated, Ended, GaveUp, ProfileBegan, ProfileEnded, Progressed, Record, Started
+from kbalance.model.record import (
+    AtOnce,
+    Calibrated,
+    Ended,
+    FirstAnswers,
+    GaveUp,
+    ProfileBegan,
+    ProfileEnded,
+    Progressed,
+    Record,
+    Started,
+    WatchBegan,
+    WatchEnded,
+)
 from kbalance.model.report import ProfileReport, Vantage
 from kbalance.model.target import Facts
 from kbalance.model.words import FactsSource, Protocol, Stop
@@ -37,6 +50,9 @@ class Account:
         self.gave_up: GaveUp | None = None
         self.at_once: AtOnce | None = None
         self.ended: Ended | None = None
+        self.watch_began: WatchBegan | None = None
+        self.watch_ended: WatchEnded | None = None
+        self.firsts: list[FirstAnswers] = []
 
     def add(self, record: Record) -> None:
         """Counts one record."""
@@ -59,6 +75,12 @@ class Account:
                 self.gave_up = record
             case AtOnce():
                 self.at_once = record
+            case FirstAnswers():
+                self.firsts.append(record)
+            case WatchBegan():
+                self.watch_began = record
+            case WatchEnded():
+                self.watch_ended = record
             case Ended():
                 self.ended = record
             case Progressed():

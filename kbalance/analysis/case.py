@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from kbalance.analysis.expectation import Expectation, expectation
 from kbalance.model.plan import TrafficPlan
-from kbalance.model.report import IdentityReport, ProfileReport, Vantage
+from kbalance.model.report import IdentityReport, ProfileReport, ScaleOut, Vantage
 from kbalance.model.target import Facts, Target
 from kbalance.model.words import Confidence, FactsSource, Failure, Placement, Profile, Protocol, Spread
 
@@ -41,6 +41,8 @@ class Case:
     """Over which load should even out."""
     tunnel: str | None = None
     """The command that leads from the target's address into a cluster; ``None``: none is known."""
+    scale_out: ScaleOut | None = None
+    """What endpoints that joined after all was measured got."""
     interrupted: bool = False
     """Whether the run was cut short by Ctrl-C or the deadline."""
 

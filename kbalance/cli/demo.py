@@ -74,7 +74,7 @@ def _options(ctx: click.Context, scenario: Scenario, given: dict[str, Any]) -> O
 
     options = to_options(given)
     named = {p for p in given if ctx.get_parameter_source(p) is not click.core.ParameterSource.DEFAULT}
-    renamed = {"timeout_s": "timeout", "deadline_s": "deadline"}
+    renamed = {"timeout_s": "timeout", "deadline_s": "deadline", "watch_s": "watch_scale_out"}
     wanted: dict[str, Any] = {k: v for k, v in scenario.options.items() if renamed.get(k, k) not in named}
     if "rate" not in named:
         wanted["rate"] = None

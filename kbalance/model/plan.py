@@ -131,6 +131,8 @@ class Options:
     window_s: float = 900.0
     """Over which load should even out. Kubernetes' autoscaler looks back 5 minutes before it scales down, alerts on error budgets
     commonly an hour; this lies between."""
+    watch_s: float | None = None
+    """How long to watch for endpoints that join, once all is measured; ``None``: not at all."""
     seed: int = 0
     thresholds: tuple[Limit, ...] = ()
     fail_on: FailOn = FailOn.PROBLEM

@@ -65,6 +65,33 @@ class AtOnce:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WatchBegan:
+    """All is measured; now all profiles run side by side while endpoints may join. `FirstAnswers` follow, one for each."""
+
+    at_s: float
+    """Seconds since 1970 by the clock of the vantage point."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FirstAnswers:
+    """When everybody answered a profile first, while endpoints could join."""
+
+    profile: Profile
+    requests: int
+    connections: int
+    """Opened."""
+    firsts: tuple[tuple[str, float], ...]
+    """A name, or ``ip:port`` where no name was known, and seconds since 1970."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WatchEnded:
+    """The side-by-side run is over."""
+
+    at_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Progressed:
     """How far it has come; of no account for the result."""
 
@@ -92,4 +119,17 @@ class Ended:
     duration_s: float
 
 
-Record = Started | Calibrated | ProfileBegan | ConnectionObservation | ProfileEnded | AtOnce | Progressed | GaveUp | Ended
+Record = (
+    Started
+    | Calibrated
+    | ProfileBegan
+    | ConnectionObservation
+    | ProfileEnded
+    | AtOnce
+    | WatchBegan
+    | FirstAnswers
+    | WatchEnded
+    | Progressed
+    | GaveUp
+    | Ended
+)

@@ -278,6 +278,32 @@ class Threshold:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Newcomer:
+    """An endpoint that became ready while kbalance watched."""
+
+    name: str
+    ready_s: float
+    """Since the watch began."""
+    first_s: Mapping[str, float | None]
+    """By profile: seconds from then to its first answer; ``None``: it answered nothing until the end."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScaleOut:
+    """What endpoints that joined got, and when."""
+
+    duration_s: float
+    every_s: float
+    """Seconds between two looks at the endpoints: what is known of when one became ready."""
+    before: int
+    """Endpoints that were ready at the start."""
+    requests: Mapping[str, int]
+    """By profile: made meanwhile."""
+    newcomers: tuple[Newcomer, ...]
+    """In the order in which they became ready."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class VantageReport:
     """What was seen from one of several vantage points."""
 
@@ -320,3 +346,5 @@ class Report:
     protocol: Protocol = Protocol.HTTP1
     protocol_because: str = ""
     """Why this protocol was spoken, a clause; empty: it is the default."""
+    scale_out: ScaleOut | None = None
+    """``None``: nobody asked to watch for new endpoints, or it did not come to that."""

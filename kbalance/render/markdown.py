@@ -4,11 +4,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
 
-from kbalance.model.report import Artifact, EndpointLoad, Forecast, ProfileReport, Recommendation, Report, RuledOut
+from kbalance.model.report import Artifact, EndpointLoad, Forecast, ProfileReport, Recommendation, Report, RuledOut, ScaleOut
 from kbalance.model.words import Severity
 from kbalance.render import Style
 from kbalance.render.distribution import FEW, Extremes, extremes, factor, percent, verdict
 from kbalance.render.gfm import bullets, code, details, fenced, indented, prose, table
+from kbalance.render.growth import TITLE, growth_rows, nobody, reading
 from kbalance.render.method import PERCENTILES, circumstances, incidents, latency_rows, traffic
 from kbalance.render.names import Labels, numbered, shortened
 from kbalance.render.sentences import (
@@ -73,6 +74,7 @@ def render(report: Report, style: Style) -> str:
         _head(report, style),
         _picture(report, style),
         _vantages(report),
+        _growth(report.scale_out),
         _failures(report),
         _thresholds(report, style),
         _why(report),
@@ -289,6 +291,17 @@ def _artifact(artifact: Artifact, *, shown: bool) -> list[str]:
         return [prose(elsewhere([artifact]))]
     language = _LANGUAGES.get(PurePosixPath(artifact.name).suffix, "")
     return details(f"{artifact.name} ({artifact.kind})", fenced(artifact.content, language))
+
+
+def _growth(grown: ScaleOut | None) -> list[str]:
+    """When each profile first heard from the endpoints that joined."""
+    if grown is None:
+        return []
+    if not grown.newcomers:
+        return [f"### {TITLE}", "", prose(nobody(grown))]
+    header, *rows = growth_rows(grown)
+    cells = [[code(name), *values] for name, *values in rows]
+    return [f"### {TITLE}", "", *table([header, *cells], ["left", *["right"] * (len(header) - 1)]), "", prose(reading(grown))]
 
 
 def _forecasts(forecasts: Sequence[Forecast]) -> list[str]:

@@ -8,6 +8,7 @@ from kbalance.model.words import Severity
 from kbalance.render import Style
 from kbalance.render.distribution import distribution, listed
 from kbalance.render.forecast import forecast
+from kbalance.render.growth import growth
 from kbalance.render.method import latencies, method
 from kbalance.render.sentences import (
     MOST_ROWS,
@@ -39,6 +40,7 @@ def render(report: Report, style: Style) -> str:
         _head(report, style),
         _picture(report, style),
         vantages(report, style),
+        growth(report, style),
         _failures(report, style),
         _thresholds(report.thresholds, style),
         _why(report, style),

@@ -249,6 +249,13 @@ _LIST = (
         options={"connections": 10},
     ),
     Scenario(
+        name="new-pods",
+        title="Three pods become six while kbalance watches: held connections never meet the new ones.",
+        expected_cause="connection-pinning",
+        scale_out=ScaleOut(pods=6, after_s=2.0),
+        options={"watch_s": 4.0},
+    ),
+    Scenario(
         name="server-lifetime",
         title="The pods close every connection after 2 requests, so that even a single client reaches all of them.",
         expected_cause="healthy",

@@ -35,7 +35,8 @@ class Session:
         self._budget = Budget(max_connections)
         self._seed = seed
         self._tls = tls
-        self._driver: Driver | None = None
+        self._drivers: list[Driver] = []
+        """Those under way; several run side by side only while endpoints may join."""
 
     @property
     def elapsed_s(self) -> float:
@@ -51,8 +52,13 @@ class Session:
     def interrupt(self) -> None:
         """Ends the traffic under way within a tenth of a second, and allows no more."""
         self.interrupted = True
-        if self._driver is not None:
-            self._driver.stop(Stop.INTERRUPTED)
+        for driver in self._drivers:
+            driver.stop(Stop.INTERRUPTED)
+
+    @property
+    def connections_left(self) -> int:
+        """New connections that may still be opened."""
+        return self._budget.left
 
     def negotiate(self, address: Address, *, wanted: Protocol | None) -> Protocol:
         """What is spoken from now on: what is wanted, or what the server chooses where nothing is."""
@@ -82,6 +88,7 @@ class Session:
         tap: Tap | None = None,
         timeout_s: float | None = None,
         part: float = 1.0,
+        longest_s: float = math.inf,
         on_progress: Callable[[int], None] = lambda ended: None,
     ) -> Driver:
         """The driver of one profile; it is stopped before it starts where the session is over.
@@ -89,6 +96,7 @@ class Session:
         Args:
             timeout_s: per request; ``None``: the session's own.
             part: share of the time left that it may take, so that a slow target leaves some to what comes after.
+            longest_s: that it may take in any case.
             on_progress: called about ten times a second with the number of requests that ended.
         """
         now = self.clock()
@@ -96,7 +104,7 @@ class Session:
             plan,
             request,
             timeout_s=self.timeout_s if timeout_s is None else timeout_s,
-            deadline=self._deadline if part == 1.0 else now + part * (self._deadline - now),
+            deadline=min(now + longest_s, self._deadline if part == 1.0 else now + part * (self._deadline - now)),
             budget=self._budget,
             random=Random(f"{self._seed} {plan.profile}"),
             identify=identify,
@@ -105,7 +113,7 @@ class Session:
             on_sweep=lambda: on_progress(driver.ended),
             clock=self.clock,
         )
-        self._driver = driver
+        self._drivers = [*(d for d in self._drivers if d.stopped is None), driver]
         if self.over is not None:
             driver.stop(self.over)
         return driver

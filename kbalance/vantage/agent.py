@@ -9,14 +9,16 @@ from pathlib import Path
 
 from kbalance.analysis import planning
 from kbalance.analysis.account import Account
-from kbalance.errors import KbalanceError
+from kbalance.errors import DiscoveryError, KbalanceError
 from kbalance.model.record import Calibrated, GaveUp, Progressed, Record, Started
 from kbalance.model.report import Vantage
+from kbalance.model.target import Address, Target, is_ip
 from kbalance.traffic.resolve import resolve
 from kbalance.traffic.session import Session
 from kbalance.vantage.lines import Writer
 from kbalance.vantage.measuring import Measuring, Task
 from kbalance.vantage.order import CACERT, CERT, KEY, Order, unpack
+from kbalance.vantage.watching import LookUp
 from kbalance.wire.dialled import Tls
 
 _Write = Callable[[Record], None]
@@ -69,7 +71,21 @@ def _measure(order: Order, secrets: str, held: dict[str, bytes], here: Started, 
 
     addresses = resolve(order.target.host, order.target.port, options.timeout_s)
     task = Task(target=order.target, addresses=addresses, facts=order.facts, options=options)
-    Measuring(task, session, tell, lambda: account.certain).run()
+    Measuring(task, session, tell, lambda: account.certain, _look_up(order.target, options.timeout_s)).run()
+
+
+def _look_up(target: Target, timeout_s: float) -> LookUp | None:
+    """DNS tells the endpoints of a headless Service alone."""
+    if is_ip(target.host):
+        return None
+
+    def look_up() -> tuple[tuple[str, Address], ...]:
+        try:
+            return tuple((str(address), address) for address in resolve(target.host, target.port, timeout_s))
+        except DiscoveryError:
+            return ()
+
+    return look_up
 
 
 def _discreet(record: Record) -> Record:

@@ -15,6 +15,7 @@ from kbalance.model.words import FactsSource, Protocol, Stop
 from kbalance.traffic.identify import Identify
 from kbalance.traffic.sampling import Sampler, Sampling
 from kbalance.traffic.session import Session
+from kbalance.vantage.watching import LookUp, Watching
 
 UNIMPLEMENTED = 501
 """What HTTP says for the status of a call whose method nobody knows."""
@@ -39,9 +40,18 @@ class Measuring:
     Args:
         tell: takes each record.
         certain: whether the records so far settle the profile under way.
+        look_up: the endpoints as they are now, for clients that dial them; ``None``: nobody can say.
     """
 
-    def __init__(self, task: Task, session: Session, tell: Callable[[Record], None], certain: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        task: Task,
+        session: Session,
+        tell: Callable[[Record], None],
+        certain: Callable[[], bool],
+        look_up: LookUp | None = None,
+    ) -> None:
+        self._look_up = look_up
         self._task = task
         self._session = session
         self._tell = tell
@@ -67,6 +77,18 @@ class Measuring:
             self._tell(ProfileEnded(stopped=stopped, duration_s=self._session.elapsed_s - began))
         if self._session.over is None and (last := calibrating.at_once(found)) is not None:
             self._tell(last)
+        watch_s = self._task.options.watch_s
+        if watch_s is not None and self._session.over is None:
+            plan, tell = found.record.plan, self._tell
+            Watching(
+                plan.profiles,
+                plan.request,
+                lambda: _identify(found),
+                self._session,
+                tell,
+                watch_s=watch_s,
+                look_up=self._look_up,
+            ).run()
         self._tell(Ended(duration_s=self._session.elapsed_s))
 
     def _drive(self, profile: ProfilePlan, found: "_Found", part: float) -> Stop:

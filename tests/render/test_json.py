@@ -65,6 +65,7 @@ def test_top_level_keys_are_the_contracts_in_its_order(classic: Report) -> None:
         "fail_on",
         "protocol",
         "protocol_because",
+        "scale_out",
     ]
 
 

@@ -5,8 +5,9 @@ from datetime import datetime
 
 from kbalance.analysis.case import Case, Conclusion, held
 from kbalance.analysis.wording import count, listed, percent
+from kbalance.model.report import Newcomer, ScaleOut
 from kbalance.model.target import EndpointFacts
-from kbalance.model.words import Confidence, FactsSource, Spread
+from kbalance.model.words import Confidence, FactsSource, Profile, Spread
 
 STARTING_S = 120.0
 """A Pod that is not ready at this age may still be starting."""
@@ -102,7 +103,36 @@ def _of_version(case: Case, name: str, members: Sequence[EndpointFacts]) -> str:
 
 def stale_membership(case: Case) -> Conclusion | None:
     """Endpoints joined that connections made before do not know."""
-    return _joined_during_the_run(case) or _joined_late(case)
+    return _watched(case) or _joined_during_the_run(case) or _joined_late(case)
+
+
+def _watched(case: Case) -> Conclusion | None:
+    """Measured: while endpoints joined, the connections that were held never heard from some of them, fresh ones did."""
+    grown = case.scale_out
+    if grown is None:
+        return None
+    keeping = [p.value for p in (Profile.SINGLE, Profile.POOLED, Profile.STOCK) if p.value in grown.requests]
+    heard = [n for n in grown.newcomers if any(first is not None for first in n.first_s.values())]
+    unheard = [n for n in heard if all(n.first_s[p] is None for p in keeping)]
+    if not keeping or not unheard:
+        return None
+    return Conclusion(
+        confidence=Confidence.CERTAIN,
+        summary=f"Ready while kbalance watched, and never met by a connection that was held: {listed(n.name for n in unheard)}; "
+        "scaling out does not relieve the others until clients connect anew.",
+        evidence=(
+            *(_heard(newcomer, grown) for newcomer in unheard[:3]),
+            f"Held meanwhile: {listed(f'{p} with {grown.requests[p]:,} requests' for p in keeping)}.",
+        ),
+    )
+
+
+def _heard(newcomer: Newcomer, grown: ScaleOut) -> str:
+    """From whom it heard, after how long, and from whom it did not until the end."""
+    watched_s = grown.duration_s - newcomer.ready_s
+    never = [profile for profile, first_s in newcomer.first_s.items() if first_s is None]
+    after = ", ".join(f"{profile} after {first_s:.1f} s" for profile, first_s in newcomer.first_s.items() if first_s is not None)
+    return f"{newcomer.name}: {after}; {listed(never)} never in {watched_s:.0f} s."
 
 
 def _joined_during_the_run(case: Case) -> Conclusion | None:
