@@ -283,7 +283,7 @@ _LIST = (
     ),
     Scenario(
         name="grpc-max-age",
-        title="The gRPC servers ask clients to leave after a second: calls still share one connection, but not for long.",
+        title="The gRPC servers ask clients to leave after a second: calls share one connection, not for long.",
         expected_cause="http2-multiplexing",
         pods=(PodSpec(http2=True, identity=Identity.HEADER, max_age_s=1.0),) * 3,
         port_name="grpc",

@@ -15,7 +15,7 @@ from kbalance.testbed.transfer import from_json, to_json
 def test_a_scenario_reads_well_and_fits_the_options(scenario: Scenario) -> None:
     assert re.fullmatch(r"[a-z]+(-[a-z]+)*", scenario.name)
     assert re.fullmatch(r"[A-Z].{20,98}\.", scenario.title)
-    assert re.fullmatch(r"[a-z]+(-[a-z]+)*", scenario.expected_cause)
+    assert re.fullmatch(r"[a-z0-9]+(-[a-z]+)*", scenario.expected_cause)
     assert replace(Options(), **scenario.options) is not None  # type: ignore[arg-type]
 
 
