@@ -8,9 +8,9 @@ import click
 
 from bench import machine, peers
 from bench.errors import NotMeasured
-from bench.race import Race, Row, hold
+from bench.race import Race, Row, hold, unheld
 from bench.races import races
-from bench.servers import Server, free_port, nginx
+from bench.servers import Ports, Servers
 from bench.table import table, write
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
@@ -23,24 +23,22 @@ RESULTS = Path(__file__).with_name("RESULTS.md")
 @click.option("--write", "keep", is_flag=True, help="Write the table to bench/RESULTS.md too.")
 def main(rounds: int | None, quick: bool, names: tuple[str, ...], keep: bool) -> None:
     """Measure kbalance beside hey, wrk and httpx; slow is a line in the table, never a failure."""
-    port = free_port()
-    held = _chosen(races(port, quick=quick), names)
-    absent = peers.missing({"nginx", "taskset"} | {one.program for race in held for one in race.contenders if one.program})
+    ports = Ports.free()
+    held = _chosen(races(ports, quick=quick), names)
+    wanted = {one.program for race in held for one in race.contenders if one.program}
+    absent = peers.missing({"taskset"} | wanted | {race.server.value for race in held})
     if absent:
         raise click.ClickException(absent)
     rounds = rounds or (2 if quick else 7)
     clients, server = machine.cores()
     # Children inherit it.
     os.sched_setaffinity(0, {clients})
-    try:
-        with nginx(server, port) as running:
-            others = machine.Others()
-            rows = _rows(running, held, rounds)
-            disturbed = others.share(running.cpu_s())
-    except NotMeasured as error:
-        raise click.ClickException(str(error)) from error
+    with Servers(server, ports) as servers:
+        others = machine.Others()
+        rows = _rows(servers, held, rounds)
+        disturbed = others.share(servers.cpu_s())
     described = machine.describe() | {
-        "cores used": f"clients on {clients}, nginx on {server}",
+        "cores used": f"clients on {clients}, the server on {server}",
         "rounds": str(rounds),
         "taken by other processes meanwhile": f"{disturbed:.0%} of the machine",
     }
@@ -57,11 +55,14 @@ def _chosen(every: tuple[Race, ...], names: tuple[str, ...]) -> list[Race]:
     return [race for race in every if not names or race.name in names]
 
 
-def _rows(server: Server, held: list[Race], rounds: int) -> list[Row]:
+def _rows(servers: Servers, held: list[Race], rounds: int) -> list[Row]:
     rows: list[Row] = []
     for race in held:
         click.echo(f"{race.name} ...", err=True)
-        rows += hold(race, rounds, server.cpu_s)
+        try:
+            rows += hold(race, rounds, servers.get(race.server).cpu_s)
+        except NotMeasured as error:
+            rows += unheld(race, str(error))
     return rows
 
 

@@ -14,11 +14,11 @@ Measure = Callable[[int, int, float], float]
 """From port, connections and amount to a number."""
 
 
-def _profile(profile: Profile) -> Measure:
+def _profile(profile: Profile, exchange: str = "HTTP1") -> Measure:
     def measure(port: int, connections: int, seconds: float) -> float:
-        from bench.engine import rate
+        from bench import engine
 
-        return rate(profile, port, connections, seconds)
+        return engine.rate(getattr(engine, exchange), profile, port, connections, seconds)
 
     return measure
 
@@ -47,6 +47,21 @@ def _threads(contender: str) -> Measure:
     return measure
 
 
+def _latency(contender: str) -> Measure:
+    def measure(port: int, _: int, seconds: float) -> float:
+        from bench.library import p50_us
+
+        return p50_us(contender, port, seconds)
+
+    return measure
+
+
+def _grpcio(port: int, calls: int, seconds: float) -> float:
+    from bench.grpcio_client import rate
+
+    return rate(port, calls, seconds)
+
+
 def _footprint(contender: str) -> Measure:
     def measure(port: int, _: int, endpoints: float) -> float:
         from bench.footprint import each_kib
@@ -56,7 +71,12 @@ def _footprint(contender: str) -> Measure:
     return measure
 
 
-LIBRARY = ("httpx", "httpx-each", "balancing-3", "balancing-50", "balancing-direct-3", "balancing-direct-50")
+HTTP2 = ("http2-client", "http2-direct", "http2-httpx")
+LIBRARY = (
+    *("httpx", "httpx-each", "balancing-3", "balancing-50", "balancing-direct-3", "balancing-direct-50"),
+    *(*HTTP2, "http2-httpx-fresh"),
+)
+FOOTPRINTS = ("known", "connected", "httpx-connected", "http2-connected", "http2-httpx-connected")
 WHATS: dict[str, Measure] = {
     "single": _profile(Profile.SINGLE),
     "pooled": _profile(Profile.POOLED),
@@ -65,8 +85,16 @@ WHATS: dict[str, Measure] = {
     "transport": _library("transport", "per_s"),
     **{name: _library(name, "per_s") for name in LIBRARY},
     **{f"{name}-cpu": _library(name, "cpu_us") for name in LIBRARY},
+    "http2": _profile(Profile.POOLED, "HTTP2"),
+    "http2-body": _profile(Profile.POOLED, "HTTP2_BODY"),
+    "http2-page": _profile(Profile.POOLED, "HTTP2_PAGE"),
+    "http2-single": _profile(Profile.SINGLE, "HTTP2"),
+    "http2-short-lived": _profile(Profile.SHORT_LIVED, "HTTP2"),
+    "grpc": _profile(Profile.POOLED, "GRPC"),
+    "grpcio": _grpcio,
+    **{f"{name}-p50": _latency(name) for name in HTTP2},
     **{name: _threads(name) for name in ("threads", "threads-httpx", "threads-httpx-each")},
-    **{name: _footprint(name) for name in ("known", "connected", "httpx-connected")},
+    **{name: _footprint(name) for name in FOOTPRINTS},
 }
 
 

@@ -6,10 +6,12 @@ from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import httpx
 
 from bench.endpoints import HOST, even, listed
+from bench.library import H2C
 from bench.pace import check
 from bench.servers import ADDRESSES
 from kbalance.balancing import AsyncBalancingTransport
@@ -56,22 +58,22 @@ async def _known(port: int, stack: AsyncExitStack, endpoints: int) -> None:
     await _asked(await _balancing(port, stack, endpoints), HOST)
 
 
-async def _connected(port: int, stack: AsyncExitStack, endpoints: int) -> None:
-    transport = await _balancing(port, stack, endpoints)
+async def _connected(port: int, stack: AsyncExitStack, endpoints: int, **spoken: Any) -> None:
+    transport = await _balancing(port, stack, endpoints, **spoken)
     for _ in range(0, endpoints, TOGETHER):
         await asyncio.gather(*(_asked(transport, HOST) for _ in range(min(TOGETHER, endpoints))))
     even(transport.snapshot(), endpoints)
 
 
-async def _stock(port: int, stack: AsyncExitStack, endpoints: int) -> None:
+async def _stock(port: int, stack: AsyncExitStack, endpoints: int, **spoken: Any) -> None:
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=600.0)
-    transport = await stack.enter_async_context(httpx.AsyncHTTPTransport(limits=limits))
+    transport = await stack.enter_async_context(httpx.AsyncHTTPTransport(limits=limits, **spoken))
     for address in ADDRESSES[:endpoints]:
         await _asked(transport, f"http://{address}:{port}/")
 
 
-async def _balancing(port: int, stack: AsyncExitStack, endpoints: int) -> AsyncBalancingTransport:
-    return await stack.enter_async_context(AsyncBalancingTransport(listed(endpoints, port)))
+async def _balancing(port: int, stack: AsyncExitStack, endpoints: int, **spoken: Any) -> AsyncBalancingTransport:
+    return await stack.enter_async_context(AsyncBalancingTransport(listed(endpoints, port), **spoken))
 
 
 async def _asked(transport: httpx.AsyncBaseTransport, url: str) -> None:
@@ -85,4 +87,6 @@ CONTENDERS: dict[str, Callable[[int, AsyncExitStack, int], Awaitable[object]]] =
     "known": _known,
     "connected": _connected,
     "httpx-connected": _stock,
+    "http2-connected": partial(_connected, **H2C),
+    "http2-httpx-connected": partial(_stock, **H2C),
 }

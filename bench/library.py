@@ -4,7 +4,9 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
+from statistics import median
 from time import perf_counter
+from typing import Any
 
 import httpx
 
@@ -16,6 +18,8 @@ Ask = Callable[[], Awaitable[httpx.Response]]
 """One request, its response read to the end."""
 Asks = AbstractAsyncContextManager[Sequence[Ask]]
 """What each loop does over and over."""
+H2C: dict[str, Any] = {"http1": False, "http2": True}
+"""HTTP/2 without TLS, known beforehand."""
 
 
 def pace(contender: str, port: int, loops: int, seconds: float) -> Pace:
@@ -25,6 +29,21 @@ def pace(contender: str, port: int, loops: int, seconds: float) -> Pace:
         NotMeasured: something else was answered than was asked for, or not by the endpoints in turn.
     """
     return asyncio.run(_run(CONTENDERS[contender](port, loops), seconds))
+
+
+def p50_us(contender: str, port: int, seconds: float) -> float:
+    """Microseconds from a request to the end of its answer, half of them within, when there is one at a time."""
+    return asyncio.run(_p50_us(CONTENDERS[contender](port, 1), seconds))
+
+
+async def _p50_us(asks: Asks, seconds: float) -> float:
+    took: list[float] = []
+    async with asks as (ask,):
+        until = perf_counter() + seconds
+        while (began := perf_counter()) < until:
+            check(await ask())
+            took.append(perf_counter() - began)
+    return median(took) * 1e6
 
 
 async def _run(asks: Asks, seconds: float) -> Pace:
@@ -93,6 +112,37 @@ def _stock(connections: int) -> httpx.AsyncClient:
     return httpx.AsyncClient(limits=limits, trust_env=False)
 
 
+@asynccontextmanager
+async def _http2_direct(port: int, loops: int) -> AsyncIterator[Sequence[Ask]]:
+    async with AsyncPoolTransport(**H2C) as transport:
+        yield [_directly(transport, f"http://127.0.0.1:{port}/")] * loops
+
+
+@asynccontextmanager
+async def _http2_client(port: int, loops: int) -> AsyncIterator[Sequence[Ask]]:
+    async with httpx.AsyncClient(transport=AsyncPoolTransport(**H2C), trust_env=False) as client:
+        yield [partial(client.get, f"http://127.0.0.1:{port}/")] * loops
+
+
+@asynccontextmanager
+async def _http2_stock(port: int, loops: int) -> AsyncIterator[Sequence[Ask]]:
+    """One connection, whatever its limits say."""
+    async with httpx.AsyncClient(trust_env=False, **H2C) as client:
+        yield [partial(client.get, f"http://127.0.0.1:{port}/")] * loops
+
+
+@asynccontextmanager
+async def _http2_stock_fresh(port: int, loops: int) -> AsyncIterator[Sequence[Ask]]:
+    """A client for each request, as its one connection would stay otherwise; the authorities are loaded once for all."""
+    context = httpx.create_ssl_context()
+
+    async def ask() -> httpx.Response:
+        async with httpx.AsyncClient(verify=context, trust_env=False, **H2C) as client:
+            return await client.get(f"http://127.0.0.1:{port}/")
+
+    yield [ask] * loops
+
+
 CONTENDERS: dict[str, Callable[[int, int], Asks]] = {
     "transport": _pool_transport,
     "httpx": _stock_pool,
@@ -101,4 +151,8 @@ CONTENDERS: dict[str, Callable[[int, int], Asks]] = {
     "balancing-50": partial(_balancing, 50),
     "balancing-direct-3": partial(_balancing_direct, 3),
     "balancing-direct-50": partial(_balancing_direct, 50),
+    "http2-client": _http2_client,
+    "http2-direct": _http2_direct,
+    "http2-httpx": _http2_stock,
+    "http2-httpx-fresh": _http2_stock_fresh,
 }

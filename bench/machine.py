@@ -20,6 +20,7 @@ def describe() -> dict[str, str]:
         "wrk": _version(["wrk", "-v"]),
         # hey tells its version to nobody but the package manager.
         "hey": _version(["dpkg-query", "-W", "-f", "Debian ${Version}", "hey"]),
+        "h2load": _version(["h2load", "--version"]),
         "nginx": _version(["/usr/sbin/nginx", "-v"]),
     }
 

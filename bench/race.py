@@ -11,6 +11,7 @@ from statistics import median
 from time import perf_counter
 
 from bench.errors import NotMeasured
+from bench.servers import Kind
 
 RATE = "req/s"
 """The unit of what the server could hold back."""
@@ -76,6 +77,7 @@ class Race:
     """Turns for each contender in a round; more where a turn is short."""
     most_rounds: int | None = None
     """For what is long and does not vary."""
+    server: Kind = Kind.NGINX
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,6 +153,15 @@ def hold(race: Race, rounds: int, server_cpu_s: Callable[[], float]) -> tuple[Ro
             lane.take()
     first = race.contenders[0].name
     return tuple(_row(race, lanes[versus.ours or first], lanes[versus.peer], versus.target) for versus in race.rows)
+
+
+def unheld(race: Race, problem: str) -> tuple[Row, ...]:
+    """The rows of a race whose server is not there."""
+    first = race.contenders[0].name
+    return tuple(
+        Row(race=race.name, unit=race.unit, ours_name=v.ours or first, peer_name=v.peer, target=v.target, problem=problem)
+        for v in race.rows
+    )
 
 
 def _row(race: Race, ours: _Lane, peer: _Lane, target: Target | None) -> Row:

@@ -2,23 +2,24 @@
 
 from functools import partial
 
-from bench import discovery, ours, peers, startup
-from bench.race import RATE, Bound, Contender, Race, Target, Versus
+from bench import discovery, ours, peers, races_http2, startup
+from bench.contenders import POOL, at_least, at_most, engine, url_of
+from bench.race import RATE, Contender, Race, Versus
+from bench.servers import Ports
 
-POOL = 16
-"""Connections where nothing else is said."""
 WIDE = 256
 SHORT_RUN = 2000
 """Requests of a run that is mostly start and end."""
 
 
-def races(port: int, *, quick: bool) -> tuple[Race, ...]:
-    """All races against the server on this port.
+def races(ports: Ports, *, quick: bool) -> tuple[Race, ...]:
+    """All races against the servers on these ports.
 
     Args:
         quick: a tenth of the requests of what is long, and fewer turns of what is short.
     """
-    url = f"http://127.0.0.1:{port}/"
+    port = ports.nginx
+    url = url_of(port)
     turns = 2 if quick else 7
     seconds = 0.2 if quick else 1.0
     return (
@@ -37,19 +38,8 @@ def races(port: int, *, quick: bool) -> tuple[Race, ...]:
         _start(port, turns),
         _import(turns),
         _footprint(port),
+        *races_http2.races(ports, seconds, turns),
     )
-
-
-def at_least(ratio: float) -> Target:
-    return Target(bound=Bound.AT_LEAST, ratio=ratio)
-
-
-def at_most(ratio: float) -> Target:
-    return Target(bound=Bound.AT_MOST, ratio=ratio)
-
-
-def _engine(what: str, port: int, connections: int, name: str = "engine", seconds: float = 1.0) -> Contender:
-    return Contender(name=name, run=partial(ours.child, what, port, connections=connections, amount=seconds))
 
 
 def _hey(url: str, connections: int, name: str = "hey", *, close: bool = False) -> Contender:
@@ -64,7 +54,7 @@ def _keep_alive(url: str, port: int) -> Race:
     return Race(
         name="keep-alive",
         unit=RATE,
-        contenders=(_engine("pooled", port, POOL, "engine, 16 connections"), _hey(url, POOL), _wrk(url, POOL)),
+        contenders=(engine("pooled", port, POOL, "engine, 16 connections"), _hey(url, POOL), _wrk(url, POOL)),
         rows=(Versus(peer="hey", target=at_least(2.0)), Versus(peer="wrk", target=at_least(0.6))),
     )
 
@@ -74,8 +64,8 @@ def _wide(url: str, port: int) -> Race:
         name="wide",
         unit=RATE,
         contenders=(
-            _engine("pooled", port, WIDE, "engine, 256 connections"),
-            _engine("pooled", port, POOL, "engine, 16 connections"),
+            engine("pooled", port, WIDE, "engine, 256 connections"),
+            engine("pooled", port, POOL, "engine, 16 connections"),
             _hey(url, WIDE),
             _wrk(url, WIDE),
         ),
@@ -87,7 +77,7 @@ def _sequential(url: str, port: int) -> Race:
     return Race(
         name="sequential",
         unit=RATE,
-        contenders=(_engine("single", port, 1, "engine, 1 connection"), _wrk(url, 1)),
+        contenders=(engine("single", port, 1, "engine, 1 connection"), _wrk(url, 1)),
         rows=(Versus(peer="wrk", target=at_least(0.88)),),
     )
 
@@ -97,7 +87,7 @@ def _fresh(url: str, port: int) -> Race:
         name="new-connections",
         unit=RATE,
         contenders=(
-            _engine("short-lived", port, POOL, "engine, short-lived"),
+            engine("short-lived", port, POOL, "engine, short-lived"),
             _hey(url, POOL, "hey -disable-keepalive", close=True),
             _wrk(url, POOL, "wrk, Connection: close", close=True),
         ),
@@ -110,9 +100,9 @@ def _library(url: str, port: int) -> Race:
         name="httpx-transport",
         unit=RATE,
         contenders=(
-            _engine("transport", port, POOL, "AsyncPoolTransport"),
+            engine("transport", port, POOL, "AsyncPoolTransport"),
             _hey(url, POOL),
-            _engine("httpx", port, POOL, "httpx.AsyncClient"),
+            engine("httpx", port, POOL, "httpx.AsyncClient"),
         ),
         rows=(Versus(peer="hey", target=at_least(0.45)), Versus(peer="httpx.AsyncClient")),
     )
@@ -177,7 +167,7 @@ _STOCK_POOL = "httpx.AsyncClient, pool of 16"
 
 
 def _balancing(port: int, seconds: float) -> Race:
-    best, pool = _engine("httpx-each", port, POOL, _STOCK_EACH, seconds), _engine("httpx", port, POOL, _STOCK_POOL, seconds)
+    best, pool = engine("httpx-each", port, POOL, _STOCK_EACH, seconds), engine("httpx", port, POOL, _STOCK_POOL, seconds)
     return Race(
         name="balancing",
         unit=RATE,
@@ -194,7 +184,7 @@ def _balancing_cpu(port: int, seconds: float) -> Race:
     return Race(
         name="balancing-cpu",
         unit="us/req",
-        contenders=(*_balancers(port, seconds, "-cpu"), _engine("httpx-each-cpu", port, POOL, _STOCK_EACH, seconds)),
+        contenders=(*_balancers(port, seconds, "-cpu"), engine("httpx-each-cpu", port, POOL, _STOCK_EACH, seconds)),
         rows=(
             *(Versus(ours=f"AsyncClient, {n}", peer=_STOCK_EACH, target=at_most(0.333)) for n in (3, 50)),
             *(Versus(ours=f"direct, {n}", peer=_STOCK_EACH, target=at_most(0.1)) for n in (3, 50)),
@@ -205,20 +195,20 @@ def _balancing_cpu(port: int, seconds: float) -> Race:
 def _balancers(port: int, seconds: float, figure: str = "") -> tuple[Contender, ...]:
     """AsyncBalancingTransport under a client and called as it is, with few and with many endpoints."""
     return tuple(
-        _engine(f"{what}-{n}{figure}", port, POOL, f"{name}, {n}", seconds)
+        engine(f"{what}-{n}{figure}", port, POOL, f"{name}, {n}", seconds)
         for what, name in (("balancing", "AsyncClient"), ("balancing-direct", "direct"))
         for n in (3, 50)
     )
 
 
 def _threads(port: int, threads: int, seconds: float) -> Race:
-    shared = _engine("threads-httpx", port, threads, "httpx.Client", seconds)
-    each = _engine("threads-httpx-each", port, threads, f"{threads} x httpx.Client", seconds)
+    shared = engine("threads-httpx", port, threads, "httpx.Client", seconds)
+    each = engine("threads-httpx-each", port, threads, f"{threads} x httpx.Client", seconds)
     peers = (shared,) if threads == 1 else (shared, each)
     return Race(
         name=f"balancing-threads-{threads}",
         unit=RATE,
-        contenders=(_engine("threads", port, threads, "BalancingTransport, 3", seconds), *peers),
+        contenders=(engine("threads", port, threads, "BalancingTransport, 3", seconds), *peers),
         rows=tuple(Versus(peer=peer.name) for peer in peers),
     )
 

@@ -1,17 +1,20 @@
-"""The server that everybody talks to: one nginx worker on a core of its own."""
+"""The servers that clients talk to, each one process on a core of its own: nginx nearly always, others for HTTP/2 and gRPC."""
 
 import os
 import shutil
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
+from enum import Enum
 from http.client import HTTPConnection
 from pathlib import Path
 from time import monotonic, sleep
+from typing import NamedTuple
 
+from bench import golang
 from bench.errors import NotMeasured
 
 READY_WITHIN_S = 10.0
@@ -37,16 +40,47 @@ http {{
         {listens}
         location / {{ add_header X-Pod-Name $pod; default_type text/plain; return 200 "ok\\n"; }}
     }}
+    server {{
+        listen 127.0.0.1:{http2} http2 backlog=4096;
+        {http2_listens}
+        default_type text/plain;
+        location / {{ add_header X-Pod-Name $pod; return 200 "ok\\n"; }}
+        location = {body} {{ return 200 "$pod\\n"; }}
+    }}
 }}
 """
+BODY = "/body"
+"""Where the pod's name is in the body, over HTTP/2."""
+
+
+class Kind(Enum):
+    """Who answers, named by the program that must be installed for it."""
+
+    NGINX = "nginx"
+    NGHTTPD = "nghttpd"
+    GRPC_GO = "go"
+
+
+class Ports(NamedTuple):
+    """Where on 127.0.0.1 each listens, once it is started."""
+
+    nginx: int
+    nginx_http2: int
+    """Both on `ADDRESSES` too."""
+    nghttpd: int
+    grpc_go: int
+
+    @classmethod
+    def free(cls) -> "Ports":
+        """Ports that nobody listens on."""
+        with ExitStack() as held:
+            return cls(*(held.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1] for _ in cls._fields))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
-    """Where the running server is, and how hard it works."""
+    """A running server, and how hard it works."""
 
-    port: int
-    """On 127.0.0.1 and `ADDRESSES`."""
     pid: int
 
     def cpu_s(self) -> float:
@@ -56,50 +90,101 @@ class Server:
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-@contextmanager
-def nginx(core: int, port: int) -> Iterator[Server]:
-    """A running nginx on this core and port.
+class Servers:
+    """Each is started for the first race that wants it, and runs until all are ended."""
 
-    Raises:
-        NotMeasured: it did not begin to answer.
-    """
+    def __init__(self, core: int, ports: Ports) -> None:
+        self._core, self._ports = core, ports
+        self._running: dict[Kind, Server] = {}
+        self._stack = ExitStack()
+
+    def __enter__(self) -> "Servers":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def get(self, kind: Kind) -> Server:
+        """
+        Raises:
+            NotMeasured: it did not begin to answer.
+        """
+        if kind not in self._running:
+            self._running[kind] = self._stack.enter_context(_MAKERS[kind](self._core, self._ports))
+        return self._running[kind]
+
+    def cpu_s(self) -> float:
+        """What all of them have used."""
+        return sum(server.cpu_s() for server in self._running.values())
+
+
+@contextmanager
+def _nginx(core: int, ports: Ports) -> Iterator[Server]:
     with tempfile.TemporaryDirectory(prefix="kbalance-bench-") as place:
-        listens = " ".join(f"listen {address}:{port};" for address in ADDRESSES)
+        listens = " ".join(f"listen {address}:{ports.nginx};" for address in ADDRESSES)
         config = Path(place, "nginx.conf")
-        config.write_text(_CONFIG.format(place=place, port=port, listens=listens), encoding="ascii")
-        command = ["taskset", "-c", str(core), _nginx(), "-p", place, "-c", str(config), "-e", f"{place}/error.log"]
-        server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        http2 = " ".join(f"listen {address}:{ports.nginx_http2} http2;" for address in ADDRESSES)
+        own = {"port": ports.nginx, "listens": listens, "http2": ports.nginx_http2, "http2_listens": http2}
+        config.write_text(_CONFIG.format(place=place, body=BODY, **own), encoding="ascii")
+        command = [_path("nginx"), "-p", place, "-c", str(config), "-e", f"{place}/error.log"]
+        with _running(command, core, lambda: _pod_answers(ports.nginx)) as server:
+            yield server
+
+
+@contextmanager
+def _nghttpd(core: int, ports: Ports) -> Iterator[Server]:
+    """Its body is the first pod's name; of headers it has its own only."""
+    with tempfile.TemporaryDirectory(prefix="kbalance-bench-") as site:
+        Path(site, "index.html").write_text(PODS[0], encoding="ascii")
+        command = [_path("nghttpd"), "--no-tls", "-a", "127.0.0.1", "-d", site, "-n", "1", str(ports.nghttpd)]
+        with _running(command, core, lambda: _listens(ports.nghttpd)) as server:
+            yield server
+
+
+@contextmanager
+def _grpc_go(core: int, ports: Ports) -> Iterator[Server]:
+    command = [str(golang.grpc_server()), f"127.0.0.1:{ports.grpc_go}"]
+    with _running(command, core, lambda: _listens(ports.grpc_go)) as server:
+        yield server
+
+
+_MAKERS: dict[Kind, Callable[[int, Ports], AbstractContextManager[Server]]] = {
+    Kind.NGINX: _nginx,
+    Kind.NGHTTPD: _nghttpd,
+    Kind.GRPC_GO: _grpc_go,
+}
+
+
+@contextmanager
+def _running(command: list[str], core: int, ready: Callable[[], bool]) -> Iterator[Server]:
+    pinned, silent = ["taskset", "-c", str(core), *command], subprocess.DEVNULL
+    # Its input stays open: the server of gRPC leaves when that ends, should this process be killed.
+    with subprocess.Popen(pinned, stdin=subprocess.PIPE, stdout=silent, stderr=silent) as server:
         try:
-            _await(server, port)
-            yield Server(port=port, pid=server.pid)
+            until = monotonic() + READY_WITHIN_S
+            while not ready():
+                if monotonic() > until or server.poll() is not None:
+                    raise NotMeasured(f"{Path(command[0]).name} did not begin to answer")
+                sleep(0.02)
+            yield Server(pid=server.pid)
         finally:
             server.terminate()
-            server.wait(READY_WITHIN_S)
 
 
-def free_port() -> int:
-    """A port on 127.0.0.1 that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+def _path(program: str) -> str:
+    # Debian keeps these where only root's PATH leads.
+    return shutil.which(program) or f"/usr/sbin/{program}"
 
 
-def _nginx() -> str:
-    # Debian keeps it where only root's PATH leads.
-    return shutil.which("nginx") or "/usr/sbin/nginx"
+def _listens(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1.0).close()
+    except OSError:
+        return False
+    return True
 
 
-def _await(server: "subprocess.Popen[bytes]", port: int) -> None:
-    until = monotonic() + READY_WITHIN_S
-    while monotonic() < until and server.poll() is None:
-        if _answers(port):
-            return
-        sleep(0.02)
-    raise NotMeasured(f"nginx did not answer on 127.0.0.1:{port}")
-
-
-def _answers(port: int) -> bool:
+def _pod_answers(port: int) -> bool:
     connection = HTTPConnection("127.0.0.1", port, timeout=1.0)
     try:
         connection.request("GET", "/")

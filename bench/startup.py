@@ -43,6 +43,19 @@ def stock(port: int, *, verify: bool = True) -> float:
     return _answered(_ASK.format(imports="", arguments=arguments, url="f'http://127.0.0.1:{port}/'"), port)
 
 
+def http2(port: int) -> float:
+    """Milliseconds until the first answer over HTTP/2 without TLS."""
+    imports = "from kbalance.balancing import AsyncPoolTransport"
+    arguments = "transport=AsyncPoolTransport(http1=False, http2=True)"
+    return _answered(_ASK.format(imports=imports, arguments=arguments, url="f'http://127.0.0.1:{port}/'"), port)
+
+
+def stock_http2(port: int, *, verify: bool = True) -> float:
+    """The same of stock httpx."""
+    arguments = f"http1=False, http2=True, verify={verify}"
+    return _answered(_ASK.format(imports="", arguments=arguments, url="f'http://127.0.0.1:{port}/'"), port)
+
+
 def import_balancing() -> float:
     """Milliseconds of importing the balancing transports."""
     return _number(_IMPORT.format(imports=_BALANCING))

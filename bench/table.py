@@ -18,7 +18,7 @@ HEADERS = (
     "lowest..highest",
     "target",
     "met",
-    "nginx busy",
+    "server busy",
 )
 
 

@@ -1,4 +1,4 @@
-"""The races of the balancing transports, each for a moment; how fast anybody is, is no test's business."""
+"""The races of the balancing transports and those over HTTP/2, each for a moment; how fast anybody is, is no test's business."""
 
 import os
 import subprocess
@@ -15,20 +15,23 @@ from bench.errors import NotMeasured
 from bench.process import ROOT
 from bench.race import Contender, Race, Versus, hold
 from bench.races import races
+from bench.servers import Ports
 from kbalance.balancing.group import State
 from kbalance.balancing.snapshot import EndpointSnapshot, HostSnapshot, Snapshot, Standing
 from tests.needs import unmet
 
-BALANCING = [race.name for race in races(1, quick=True) if race.name.startswith("balancing")]
+EVERY = races(Ports(1, 2, 3, 4), quick=True)
+SMOKED = [race for race in EVERY if race.name.startswith(("balancing", "http2", "grpc"))]
 
 
-@pytest.mark.parametrize("name", BALANCING)
-def test_a_race_of_the_balancing_transports_is_measured(name: str) -> None:
-    if lacking := peers.missing(["nginx", "taskset"]):
+@pytest.mark.parametrize("race", SMOKED, ids=[race.name for race in SMOKED])
+def test_a_race_of_the_balancing_transports_or_over_http2_is_measured(race: Race) -> None:
+    wanted = {one.program for one in race.contenders if one.program}
+    if lacking := peers.missing({"taskset", race.server.value} | wanted):
         unmet(lacking)
 
     ended = subprocess.run(
-        [sys.executable, "-m", "bench", "--quick", "--rounds", "1", "--only", name],
+        [sys.executable, "-m", "bench", "--quick", "--rounds", "1", "--only", race.name],
         capture_output=True,
         text=True,
         cwd=ROOT,
@@ -37,7 +40,7 @@ def test_a_race_of_the_balancing_transports_is_measured(name: str) -> None:
     )
 
     assert ended.returncode == 0, ended.stderr
-    assert f"\n{name} " in ended.stdout
+    assert f"\n{race.name} " in ended.stdout
     assert "not measured" not in ended.stdout
 
 
@@ -50,10 +53,8 @@ def test_a_race_that_does_not_exist_is_told_with_those_that_do() -> None:
 
 
 def test_no_two_races_are_named_alike_and_rows_name_contenders() -> None:
-    every = races(1, quick=True)
-
-    assert len({race.name for race in every}) == len(every)
-    for race in every:
+    assert len({race.name for race in EVERY}) == len(EVERY)
+    for race in EVERY:
         names = {one.name for one in race.contenders}
         assert len(names) == len(race.contenders)
         assert {versus.peer for versus in race.rows} | {versus.ours for versus in race.rows if versus.ours} <= names
@@ -78,8 +79,8 @@ def test_a_take_counts_only_if_all_endpoints_took_turns() -> None:
 
 def test_programs_are_wanted_only_where_they_run() -> None:
     assert peers.missing([]) is None
-    assert {one.program for race in races(1, quick=True) if race.name in BALANCING for one in race.contenders} == {""}
-    assert {one.program for race in races(1, quick=True) if race.name == "keep-alive" for one in race.contenders} == {
+    assert {one.program for race in EVERY if race.name.startswith("balancing") for one in race.contenders} == {""}
+    assert {one.program for race in EVERY if race.name == "keep-alive" for one in race.contenders} == {
         "",
         "hey",
         "wrk",
