@@ -17,6 +17,8 @@ from kbalance.traffic.sampling import Sampler, Sampling
 from kbalance.traffic.session import Session
 from kbalance.vantage.watching import LookUp, Watching
 
+WATCH_PART = 4
+"""Of the connections of a run, one in so many is for watching who joins, where that is wanted."""
 UNIMPLEMENTED = 501
 """What HTTP says for the status of a call whose method nobody knows."""
 MOST_DOWNLOADED = 2_000_000_000
@@ -158,7 +160,7 @@ class _Calibrating:
         paths = identity.paths_to_try(task.target, "POST" if self._message else task.options.method, grpc=grpc)
         for path in paths:
             self._tell(Progressed(what="identity", done=self._sampler.requests, planned=0))
-            found = self._try(path, reserved=self._sampler.connections * len(paths) + self._sampler.burst)
+            found = self._try(path, reserved=self._sampler.connections * len(paths) + self._sampler.burst + self._for_the_watch)
             tried.append(found)
             contradicted = any(map(identity.contradicts, found.record.identity.rejected))
             if found.identifier is not None or contradicted or not found.record.statuses:
@@ -170,6 +172,12 @@ class _Calibrating:
         opened = self._sampler.opened + (self._wanted.protocol is None)
         asked = replace(found.record.identity, requests=self._sampler.requests, connections=opened)
         return replace(found, record=replace(found.record, identity=asked))
+
+    @property
+    def _for_the_watch(self) -> int:
+        """New connections that are kept for the time in which endpoints may join."""
+        options = self._task.options
+        return 0 if options.watch_s is None else options.max_connections // WATCH_PART
 
     def _request(self, path: str, *, nonce: str) -> RequestSpec:
         protocol, message = self._protocol, self._message

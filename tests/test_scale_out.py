@@ -1,0 +1,100 @@
+"""Endpoints that join while kbalance watches, against the embedded cluster."""
+
+import threading
+from dataclasses import replace
+from time import monotonic
+
+import pytest
+
+from kbalance.kube.convert import facts
+from kbalance.model.plan import Options
+from kbalance.model.report import Report
+from kbalance.model.words import Profile, ProtocolChoice
+from kbalance.pipeline import measure
+from kbalance.testbed.cluster import Cluster
+from kbalance.testbed.scenario import SCENARIOS, PodSpec, ScaleOut, Scenario
+from kbalance.traffic.session import Session
+from tests.test_pipeline import subject
+
+WATCH_S = 3.0
+GROWING = replace(SCENARIOS["new-pods"], scale_out=ScaleOut(pods=5, after_s=1.0), options={})
+STILL = replace(GROWING, scale_out=None)
+
+
+def session(options: Options) -> Session:
+    return Session(timeout_s=5.0, deadline_s=60.0, max_connections=options.max_connections, seed=options.seed)
+
+
+def watched(scenario: Scenario, *profiles: Profile, protocol: ProtocolChoice = ProtocolChoice.AUTO) -> Report:
+    options = Options(rate=None, seed=5, watch_s=WATCH_S, profiles=profiles or tuple(Profile), protocol=protocol)
+    path = "/info.InfoService/Info" if protocol is ProtocolChoice.GRPC else "/hostname"
+    with Cluster.start(scenario) as cluster:
+        examined = subject(cluster.service, read_facts=lambda: facts(*cluster.objects()), path=path)
+        return measure(examined, options, session(options))
+
+
+@pytest.mark.parametrize("protocol", [ProtocolChoice.HTTP1, ProtocolChoice.H2C, ProtocolChoice.GRPC])
+def test_held_connections_never_meet_whom_fresh_ones_meet_at_once(protocol: ProtocolChoice) -> None:
+    scenario = replace(GROWING, pods=(PodSpec(http2=True),) * 3)
+
+    report = watched(scenario, protocol=protocol)
+    grown = report.scale_out
+
+    assert report.protocol.value == protocol.value
+    assert grown is not None
+    assert (grown.before, len(grown.newcomers)) == (3, 2)
+    for newcomer in grown.newcomers:
+        assert 0.5 < newcomer.ready_s < WATCH_S
+        assert {profile for profile, first_s in newcomer.first_s.items() if first_s is None} == {"single", "pooled", "stock"}
+        assert set(newcomer.first_s) == {p.value for p in Profile}
+    assert all(grown.requests.values())
+
+
+def test_what_joined_afterwards_does_not_spoil_what_was_measured_before() -> None:
+    report = watched(GROWING, Profile.SINGLE, Profile.SHORT_LIVED)
+
+    assert report.diagnosis.cause == "connection-pinning"
+    stale = next(f for f in report.diagnosis.findings if f.cause == "stale-membership")
+    assert all(newcomer.name in stale.summary for newcomer in report.scale_out.newcomers)  # type: ignore[union-attr]
+    assert not any("changed" in notice for notice in report.notices)
+
+
+def test_where_nobody_joins_nobody_is_new() -> None:
+    report = watched(STILL, Profile.SINGLE, Profile.SHORT_LIVED)
+
+    assert report.scale_out is not None
+    assert (report.scale_out.newcomers, report.scale_out.before) == ((), 3)
+    assert "stale-membership" not in [f.cause for f in report.diagnosis.findings]
+
+
+def test_fresh_connections_of_the_watch_stay_within_the_limit() -> None:
+    options = Options(rate=None, seed=5, watch_s=1.0, profiles=(Profile.SHORT_LIVED,), max_connections=120)
+    running = session(options)
+    with Cluster.start(STILL) as cluster:
+        examined = subject(cluster.service, read_facts=lambda: facts(*cluster.objects()), path="/hostname")
+        report = measure(examined, options, running)
+
+    assert report.scale_out is not None
+    assert report.scale_out.requests["short-lived"] > 0
+    assert running.connections_left > 0
+
+
+def test_an_interrupt_ends_the_watch_and_the_report_keeps_what_was_measured() -> None:
+    options = Options(rate=None, seed=5, watch_s=600.0, profiles=(Profile.SINGLE, Profile.SHORT_LIVED))
+    running = session(options)
+    seen: list[str] = []
+
+    def progress(what: str, done: int, planned: int) -> None:
+        seen.append(what)
+        if what == "scale-out":
+            running.interrupt()
+
+    began = monotonic()
+    with Cluster.start(STILL) as cluster:
+        examined = subject(cluster.service, read_facts=lambda: facts(*cluster.objects()), path="/hostname")
+        report = measure(examined, options, running, progress)
+
+    assert "scale-out" in seen
+    assert monotonic() - began < 60
+    assert [p.profile for p in report.profiles] == [Profile.SINGLE, Profile.SHORT_LIVED]
+    assert all(not thread.name.startswith("kbalance-") for thread in threading.enumerate())
