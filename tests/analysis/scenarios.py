@@ -5,7 +5,7 @@ from dataclasses import replace
 from random import Random
 
 from kbalance.analysis.case import Case
-from kbalance.model.report import ProfileReport, Vantage
+from kbalance.model.report import Newcomer, ProfileReport, ScaleOut, Vantage
 from kbalance.model.target import EndpointFacts, Facts
 from kbalance.model.words import Closer, Confidence, FactsSource, Failure, Profile, Stop
 from tests.builders import (
@@ -54,6 +54,18 @@ LOCAL = api(*on("node-a", "node-a", "node-b"), internal_traffic_policy="Local")
 ONE_HERE = api(*on("node-b", "node-a", "node-b"), internal_traffic_policy="Local")
 """The one on our node is the one that refuses in `pinned_to_dead`."""
 STRANDED = api(*on("node-b", "node-b", "node-c"), internal_traffic_policy="Local")
+
+
+def watched(**first_s: float | None) -> ScaleOut:
+    """A Pod became ready while kbalance watched, and each profile heard from it so late, or never."""
+    named = {profile.replace("_", "-"): first for profile, first in first_s.items()}
+    return ScaleOut(
+        duration_s=60.0,
+        every_s=0.5,
+        before=3,
+        requests=dict.fromkeys(named, 100),
+        newcomers=(Newcomer(name="web-9", ready_s=20.0, first_s=named),),
+    )
 
 
 def quiet(*profiles: ProfileReport, facts: Facts, **changes: object) -> Case:
@@ -167,6 +179,11 @@ SCENARIOS: dict[str, tuple[Scenario, ...]] = {
         ("all of an age", lambda: case(single(), facts=api(*made(1, 1, 2)), started=NOW), None),
         ("a pool that is even", lambda: case(pooled((3, 3, 3)), facts=api(*made(1, 1, 11)), started=NOW), None),
         ("ages not known", lambda: case(single(), started=NOW), None),
+        ("watched, met by fresh alone", lambda: case(scale_out=watched(single=None, pooled=None, short_lived=0.4)), CERTAIN),
+        ("watched, met by the pool too", lambda: case(scale_out=watched(single=None, pooled=2.0, short_lived=0.4)), None),
+        ("watched, met by nobody", lambda: case(scale_out=watched(single=None, short_lived=None)), None),
+        ("watched, nothing held", lambda: case(scale_out=watched(short_lived=0.4)), None),
+        ("watched, nobody joined", lambda: case(scale_out=replace(watched(single=None), newcomers=())), None),
         ("the time is not known", lambda: case(single(), facts=api(*made(1, 1, 11))), None),
     ),
     "http2-multiplexing": (
