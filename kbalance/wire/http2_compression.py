@@ -1,11 +1,15 @@
 """Header fields compressed and back, each block once as long as it means the same (RFC 7541).
 
 `hpack` does it, in some 15 us a head. A client that repeats its request, and a server its answer, send the same bytes again and
-again, which mean the same until one of them changes the table that blocks refer to; so long a dictionary knows them.
+again, which mean the same until one of them changes the table that blocks refer to; so long a dictionary knows them. nginx
+changes it with every answer and never refers to it: what refers to nothing means the same for ever.
 """
+
+from collections import deque
 
 from hpack import Decoder, Encoder
 from hpack.exceptions import HPACKError, OversizedHeaderListError
+from hpack.hpack import decode_integer
 from hpack.table import HeaderTable
 
 from kbalance.model.words import Failure
@@ -18,6 +22,9 @@ MOST_REMEMBERED = 256
 LONGEST_REMEMBERED = 4096
 LARGEST_TABLE = 4096
 """The protocol's default; a server that allows more must not decide how much memory our compression takes."""
+_MOST_ENTRIES = LARGEST_TABLE // 32
+"""Of a table: each counts as 32 bytes more than it has (RFC 7541, 4.1)."""
+_STATIC = len(HeaderTable.STATIC_TABLE)
 
 _Mark = tuple[object, int, int]
 
@@ -30,6 +37,27 @@ def _mark(table: HeaderTable) -> _Mark:
 
 def _same(one: _Mark, other: _Mark) -> bool:
     return one[0] is other[0] and one[1:] == other[1:]
+
+
+def _added(data: bytes) -> list[bool] | None:
+    """Whether each field of a sound block is added to the table; ``None``: the block depends on the table, or resizes it.
+
+    Source: RFC 7541, 6 (the first bits tell kinds of fields apart).
+    """
+    at, added = 0, []
+    while at < len(data):
+        indexed, adds = data[at] & 0x80, data[at] & 0xC0 == 0x40
+        if not indexed and data[at] & 0xE0 == 0x20:
+            return None
+        index, used = decode_integer(data[at:], 7 if indexed else 6 if adds else 4)
+        if index > _STATIC:
+            return None
+        at += used
+        for _ in range(0 if indexed else 1 if index else 2):
+            length, used = decode_integer(data[at:], 7)
+            at += used + length
+        added.append(adds)
+    return added
 
 
 class Block:
@@ -72,6 +100,10 @@ class Decompression:
         self._decoder = Decoder(max_head)
         self.known: dict[bytes, Block] = {}
         """For who is in a hurry; a block that is not there goes to `decode`."""
+        self._standing: dict[bytes, tuple[Block, Pairs]] = {}
+        """Blocks that mean the same whatever the table, and what each adds to it."""
+        self._missing: deque[tuple[bytes, bytes]] = deque(maxlen=_MOST_ENTRIES)
+        """Added since the decoder saw its table; what is more than fits into one would be gone again."""
 
     def decode(self, data: bytes) -> Block:
         """
@@ -80,7 +112,15 @@ class Decompression:
         """
         if (block := self.known.get(data)) is not None:
             return block
-        before = _mark(self._decoder.header_table)
+        if (standing := self._standing.get(data)) is not None:
+            block, added = standing
+            self._missing += added
+            self.known.clear()
+            return block
+        table = self._decoder.header_table
+        while self._missing:
+            table.add(*self._missing.popleft())
+        before = _mark(table)
         try:
             block = Block(tuple((bytes(name), bytes(value)) for name, value in self._decoder.decode(data, raw=True)))
         except OversizedHeaderListError as error:
@@ -89,13 +129,23 @@ class Decompression:
         except (HPACKError, IndexError) as error:
             detail = f"header fields that cannot be decoded: {error}"
             raise Violation(ErrorCode.COMPRESSION_ERROR, detail) from error
-        if not _same(before, _mark(self._decoder.header_table)):
+        changed = not _same(before, _mark(table))
+        if changed:
             self.known.clear()
-        elif len(data) <= LONGEST_REMEMBERED:
+        if len(data) <= LONGEST_REMEMBERED:
+            self._remember(data, block, changed)
+        return block
+
+    def _remember(self, data: bytes, block: Block, changed: bool) -> None:
+        if not changed:
             if len(self.known) >= MOST_REMEMBERED:
                 self.known.clear()
             self.known[data] = block
-        return block
+        elif (added := _added(data)) is not None:
+            if len(self._standing) >= MOST_REMEMBERED:
+                self._standing.clear()
+            fields = zip(block.fields, added, strict=True)
+            self._standing[data] = block, tuple(field for field, adds in fields if adds)
 
 
 class Compression:
