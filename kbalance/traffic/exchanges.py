@@ -154,7 +154,7 @@ class Exchanges(Generic[C]):
             else:
                 self._end_request(carrier, error.failure)
             self._connections.account(carrier, Closer.FAILURE, detail=str(error))
-            self._slots.release(slot)
+            (self._slots.offer if ahead else self._slots.release)(slot)
             return None
         return carrier
 

@@ -5,6 +5,7 @@ from typing import Final
 
 from kbalance.errors import ExchangeError
 from kbalance.model.histogram import bucket
+from kbalance.model.observation import ConnectionObservation
 from kbalance.model.plan import RequestSpec
 from kbalance.model.target import Address
 from kbalance.model.words import Closer, Failure, Protocol, Stop
@@ -30,12 +31,14 @@ MOST_TRIES: Final = 3
 class Call:
     """A request under way."""
 
-    __slots__ = ("body", "due", "fields", "rest", "sent", "size", "status", "tries")
+    __slots__ = ("body", "due", "fields", "out", "rest", "sent", "size", "status", "tries")
 
     def __init__(self, due: float, now: float) -> None:
         self.due = due
         self.sent = now
         """When it was given to a connection, which may have had to open, or to let others finish, before it really went out."""
+        self.out = False
+        """Whether it went out on the connection where it is."""
         self.rest = b""
         """Of its body, which waits for the server's window."""
         self.status = 0
@@ -44,11 +47,10 @@ class Call:
         self.body = b""
         self.size = 0
         self.tries = 0
-        """Times that it was sent again."""
+        """Times that it was sent again, drains that left it out aside."""
 
-    def again(self) -> None:
-        """Forgets what came."""
-        self.tries += 1
+    def forget(self) -> None:
+        """What came."""
         self.status = self.size = 0
         self.fields, self.body, self.rest = (), b"", b""
 
@@ -56,7 +58,21 @@ class Call:
 class ManyAtOnce(Carrier):
     """A connection that carries streams."""
 
-    __slots__ = ("body", "calls", "conn", "detail", "draining", "fields", "heard", "most", "trailers", "waiting")
+    __slots__ = (
+        "abandoned",
+        "again",
+        "body",
+        "calls",
+        "conn",
+        "detail",
+        "draining",
+        "fields",
+        "heard",
+        "leaving",
+        "most",
+        "trailers",
+        "waiting",
+    )
 
     conn: StreamConnection
 
@@ -66,6 +82,12 @@ class ManyAtOnce(Carrier):
         """By stream, oldest first."""
         self.waiting: deque[Call] = deque()
         """Not sent yet, for want of room."""
+        self.again: list[Call] = []
+        """To be sent again elsewhere; empty except within one turn."""
+        self.abandoned = 0
+        """Those of them that nothing may be opened for any more."""
+        self.leaving = False
+        """The server goes away without an error and has taken some requests: that it left others out is no one's fault."""
         self.most = 1
         """Streams at once; one, until the server has said how many it takes."""
         self.draining = False
@@ -86,11 +108,17 @@ class ManyAtOnce(Carrier):
     def under_way(self) -> int:
         return len(self.calls) + len(self.waiting)
 
+    def observation(self, *, now: float, started: float, closed_by: Closer, detail: str, abandoned: int) -> ConnectionObservation:
+        abandoned += self.abandoned
+        return super().observation(
+            now=now, started=started, closed_by=closed_by, detail=self.detail or detail, abandoned=abandoned
+        )
+
 
 class Multiplexed(Exchanges[ManyAtOnce]):
     """Requests on streams of their own."""
 
-    __slots__ = ("_again", "_body", "_fields", "_grpc", "_path", "_touched", "_whole")
+    __slots__ = ("_body", "_fields", "_grpc", "_path", "_touched", "_whole")
 
     _slots: SharedSlots[ManyAtOnce]
 
@@ -103,8 +131,6 @@ class Multiplexed(Exchanges[ManyAtOnce]):
         """Whether the body tells something."""
         self._touched: dict[int, ManyAtOnce] = {}
         """Connections that have something to send, by descriptor."""
-        self._again: list[tuple[int, Call]] = []
-        """Requests that go out again, and the slots that they are for."""
 
     # Sending
 
@@ -128,6 +154,7 @@ class Multiplexed(Exchanges[ManyAtOnce]):
 
     def _ask(self, carrier: ManyAtOnce, call: Call) -> None:
         number, call.rest = carrier.conn.ask(self._fields, self._body)
+        call.out = True
         calls = carrier.calls
         calls[number] = call
         if len(calls) > carrier.streams:
@@ -183,8 +210,6 @@ class Multiplexed(Exchanges[ManyAtOnce]):
                         self._take(carrier)
             except ExchangeError as error:
                 self.failed(carrier, error)
-        if self._again:
-            self._send_again()
 
     def _take(self, carrier: ManyAtOnce) -> None:
         events = carrier.conn.receive()
@@ -217,12 +242,24 @@ class Multiplexed(Exchanges[ManyAtOnce]):
                         self._resume(carrier)
                     case Lost():
                         lost = event
-        self._ask_waiting(carrier)
+                        self._retire(carrier)
+        if carrier.waiting or carrier.again:
+            self._go_on(carrier)
         self._touched[carrier.fd] = carrier
         if lost is not None:
             self._lost(carrier, lost)
-        elif carrier.draining and not calls and not carrier.waiting and not carrier.lingering:
+        elif carrier.draining and not carrier.under_way:
             self._part(carrier)
+
+    def _go_on(self, carrier: ManyAtOnce) -> None:
+        """Sends what waits, here as long as anything may be begun here."""
+        if carrier.conn.closing:
+            # Those that were out come first: they are the older ones.
+            carrier.again += carrier.waiting
+            carrier.waiting.clear()
+        else:
+            self._ask_waiting(carrier)
+        self._send_again(carrier)
 
     def _answered(self, carrier: ManyAtOnce, call: Call, trailers: Pairs, now: float) -> None:
         us = int((now - call.due) * 1e6)
@@ -279,8 +316,10 @@ class Multiplexed(Exchanges[ManyAtOnce]):
 
     def _settle(self, carrier: ManyAtOnce) -> None:
         carrier.conn.settled = True
-        carrier.most = max(1, carrier.conn.most)
-        self._slots.limit(carrier.slot, carrier.most)
+        carrier.most = carrier.conn.most
+        if self._slots.carrier[carrier.slot] is carrier:
+            # One at least may wait for a server that takes none for now, or nobody would see that it goes on so.
+            self._slots.limit(carrier.slot, max(1, carrier.most))
 
     def _resume(self, carrier: ManyAtOnce) -> None:
         for number, call in carrier.calls.items():
@@ -297,24 +336,19 @@ class Multiplexed(Exchanges[ManyAtOnce]):
         if carrier.goaway_s is None:
             carrier.goaway_s = now - carrier.opened
             carrier.goaway = event.detail
+        carrier.leaving = not event.code and event.last_stream > 0
         self._retire(carrier)
-        while carrier.waiting:
-            self._again.append((carrier.slot, carrier.waiting.popleft()))
 
     def _part(self, carrier: ManyAtOnce) -> None:
         """Everything on it is answered, and nothing more will be asked."""
         carrier.conn.leave()
         by = Closer.SERVER if carrier.goaway_s is not None else Closer.CLIENT
-        self._connections.end(carrier, by, linger=True, detail=carrier.detail)
+        self._connections.end(carrier, by, linger=True)
 
     def _lost(self, carrier: ManyAtOnce, lost: Lost) -> None:
-        if carrier.lingering:
-            return self._connections.drop(carrier)
-        while carrier.waiting:
-            self._again.append((carrier.slot, carrier.waiting.popleft()))
         failed = bool(carrier.unanswered) or lost.failure is not Failure.CLOSED
-        detail = carrier.detail or (lost.detail if failed else "")
-        self._connections.end(carrier, Closer.FAILURE if failed else Closer.SERVER, detail=detail)
+        by = Closer.FAILURE if failed else Closer.SERVER
+        self._connections.end(carrier, by, detail=lost.detail if failed else "")
 
     def linger(self, carrier: ManyAtOnce) -> None:
         try:
@@ -354,10 +388,11 @@ class Multiplexed(Exchanges[ManyAtOnce]):
         if call is None:
             return
         error = ExchangeError(event.failure, event.detail)
-        if event.unprocessed and call.tries < MOST_TRIES:
-            self._retry(carrier, call, refused=event.failure is Failure.RESET)
-        elif self._may_retry(carrier, call, error):
-            self._retry(carrier, call, refused=False)
+        drained = event.unprocessed and event.failure is Failure.CLOSED and carrier.leaving
+        refused = event.unprocessed and call.tries < MOST_TRIES
+        if drained or refused or (event.failure is Failure.CLOSED and self._may_retry(carrier, call, error)):
+            call.tries += not drained
+            self._retry(carrier, call)
         else:
             self._fail_call(carrier, event.failure, event.detail)
 
@@ -366,30 +401,39 @@ class Multiplexed(Exchanges[ManyAtOnce]):
         untouched = not call.status and not call.tries and carrier.conn.answered > 0
         return untouched and not self._grpc and stale(error, self._method)
 
-    def _retry(self, carrier: ManyAtOnce, call: Call, *, refused: bool) -> None:
-        carrier.retried += 1
-        call.again()
-        if refused and not carrier.draining:
-            # Once another one has ended there, or a while has passed.
-            carrier.waiting.appendleft(call)
+    def _retry(self, carrier: ManyAtOnce, call: Call) -> None:
+        """A stream that was refused goes out again on its connection, if that lives on; what was cut off, on another."""
+        call.forget()
+        if carrier.conn.closing:
+            carrier.again.append(call)
         else:
-            self._again.append((carrier.slot, call))
+            carrier.retried += 1
+            call.out = False
+            carrier.waiting.appendleft(call)
 
-    def _send_again(self) -> None:
-        """On the slot's connection, or on a new one; where there may be none, the request counts as never answered."""
-        now = self._clock()
-        while self._again:
-            slot, call = self._again.pop(0)
-            carrier = self._slots.carrier[slot]
+    def _send_again(self, old: ManyAtOnce) -> None:
+        """On the connection that now has the slot, or on a new one; where there may be none, they are abandoned on the old."""
+        calls, old.again = old.again, []
+        now, recycles = self._clock(), self._slots.recycles
+        for call in calls:
+            carrier = self._slots.carrier[old.slot]
+            fresh = carrier is None
+            if fresh and self._connections.exhausted:
+                self._stopping.stop(Stop.CONNECTION_CAP)
+            if fresh and self._stopping.why is not None:
+                old.abandoned += 1
+                self._in_flight -= 1
+                continue
+            old.retried += call.out
+            carrier = carrier or self._open(old.slot)
             if carrier is None:
-                if self._connections.exhausted:
-                    self._stopping.stop(Stop.CONNECTION_CAP)
-                carrier = self._open(slot) if self._stopping.why is None else None
-                if carrier is None:
-                    continue
-                carrier.left += 1
-            call.sent = now
+                continue
+            call.out, call.sent = False, now
+            # What a connection opens for counts among its requests; one that is there counts with the slot's own only.
+            carrier.left -= fresh or recycles
             self._give(carrier, call)
+            if recycles and (carrier.left <= 0 or now >= carrier.expires):
+                self._retire(carrier)
 
     def _fail_call(self, carrier: ManyAtOnce, failure: Failure, detail: str) -> None:
         carrier.detail = carrier.detail or detail
@@ -399,27 +443,28 @@ class Multiplexed(Exchanges[ManyAtOnce]):
     def failed(self, carrier: ManyAtOnce, error: ExchangeError) -> None:
         if not carrier.under_way:
             if carrier.draining:
-                return self._connections.end(carrier, Closer.SERVER, detail=carrier.detail)
+                return self._connections.end(carrier, Closer.SERVER)
             return self._failed_idle(carrier, error)
-        opened = carrier.connect_s is not None
-        calls, waiting = list(carrier.calls.values()), list(carrier.waiting)
+        final = carrier.connect_s is None or error.failure in (Failure.TIMEOUT, Failure.CONNECT_TIMEOUT)
+        failing = len(carrier.waiting) if final else 0
+        for call in carrier.calls.values():
+            if not final and self._may_retry(carrier, call, error):
+                call.tries += 1
+                call.forget()
+                carrier.again.append(call)
+            else:
+                failing += 1
+        if not final:
+            carrier.again += carrier.waiting
         carrier.calls.clear()
         carrier.waiting.clear()
-        failing = [call for call in calls if not self._may_retry(carrier, call, error)]
-        if not opened or error.failure in (Failure.TIMEOUT, Failure.CONNECT_TIMEOUT):
-            failing, waiting = calls + waiting, []
-        again = [call for call in calls if call not in failing]
-        carrier.detail = carrier.detail or (str(error) if failing else "")
-        for _ in failing:
+        self._retire(carrier)
+        for _ in range(failing):
             self._end_request(carrier, error.failure)
-        carrier.retried += len(again)
-        self._connections.end(carrier, Closer.FAILURE if failing else Closer.SERVER, detail=carrier.detail)
-        for call in (*again, *waiting):
-            call.again()
-            self._again.append((carrier.slot, call))
-        for _ in failing:
+        self._send_again(carrier)
+        self._connections.end(carrier, Closer.FAILURE if failing else Closer.SERVER, detail=str(error) if failing else "")
+        for _ in range(failing):
             self._slots.release(carrier.slot)
-        self._send_again()
 
 
 def _unwell(path: str, body: bytes) -> str:

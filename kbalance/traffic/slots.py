@@ -109,6 +109,8 @@ class SharedSlots(Slots[C]):
         self._under_way = [0] * plan.slots
         self._most = [plan.streams] * plan.slots
         self._offered = [False] * plan.slots
+        self.recycles = plan.lifetime.requests is not None
+        """Whether connections are given up after some requests, whatever is still to come."""
         super().__init__(plan, random)
 
     def _share_out(self) -> None:

@@ -87,6 +87,7 @@ class Http2Connection:
         self._rest = b""
         self._head: list[Frame] = []
         """Frames of a head that goes on; nothing else may come between them (4.3)."""
+        self._head_size = 0
         self._begun = False
         self._next = 1
         # Sending.
@@ -119,6 +120,11 @@ class Http2Connection:
     def streams(self) -> int:
         """How many wait for the end of their response."""
         return len(self._streams)
+
+    @property
+    def most(self) -> int:
+        """How many may be open at once, as the server has it; some more may be when it lowers that."""
+        return LAST_ID if self._most_streams is None else self._most_streams
 
     @property
     def room(self) -> int:
@@ -306,9 +312,10 @@ class Http2Connection:
         place = (frame.kind, frame.stream) == (CONTINUATION, started[0].stream) if started else frame.kind == HEADERS
         if not place:
             raise Violation(ErrorCode.PROTOCOL_ERROR, "a frame out of place among those of a head")
-        started.append(frame)
         # Frames count with their headers, so that empty ones are bounded too.
-        if sum(9 + len(part.payload) for part in started) > self._max_head:
+        self._head_size = (self._head_size if started else 0) + 9 + len(frame.payload)
+        started.append(frame)
+        if self._head_size > self._max_head:
             raise Violation(ErrorCode.ENHANCE_YOUR_CALM, f"more than {self._max_head} bytes of headers", Failure.TOO_LARGE)
         if frame.flags & END_HEADERS and (frame.kind == CONTINUATION or len(started) == 1):
             first, *more = started

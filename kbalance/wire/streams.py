@@ -35,8 +35,8 @@ class StreamConnection(Dialled):
 
     @property
     def most(self) -> int:
-        """How many may be under way at once."""
-        return self._core.room + self._core.streams
+        """How many may be under way at once; more may be where the server has lowered it."""
+        return self._core.most
 
     @property
     def closing(self) -> bool:

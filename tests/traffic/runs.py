@@ -10,7 +10,7 @@ from time import perf_counter
 from kbalance.model.observation import ConnectionObservation
 from kbalance.model.plan import Lifetime, ProfilePlan, RequestSpec
 from kbalance.model.target import Address
-from kbalance.model.words import Failure, PoolPolicy, Profile
+from kbalance.model.words import Failure, PoolPolicy, Profile, Protocol
 from kbalance.traffic.driver import Budget, Driver, Tap
 from kbalance.traffic.identify import Identify
 from kbalance.traffic.poller import Poller, make_poller
@@ -30,19 +30,21 @@ def plan(
     rate: float | None = None,
     lifetime: Lifetime | None = None,
     policy: PoolPolicy = PoolPolicy.ROUND_ROBIN,
+    streams: int = 1,
 ) -> ProfilePlan:
-    """A plan with as many requests at once as slots, and endpoints named e0, e1, ... ."""
+    """A plan with as many requests at once as its slots have streams, and endpoints named e0, e1, ... ."""
     where = (addresses,) if isinstance(addresses, Address) else tuple(addresses)
     return ProfilePlan(
         profile=profile,
         requests=requests,
         slots=slots,
-        concurrency=slots if concurrency is None else concurrency,
+        concurrency=slots * streams if concurrency is None else concurrency,
         rate=rate,
         lifetime=lifetime or (ONE_REQUEST if profile is Profile.SHORT_LIVED else ENDLESS),
         pool_policy=policy,
         addresses=where,
         endpoints=tuple(f"e{i}" for i in range(slots)) if profile is Profile.PER_ENDPOINT else (),
+        streams=streams,
     )
 
 
@@ -51,6 +53,9 @@ def make_driver(
     *,
     method: str = "GET",
     body: bytes = b"",
+    protocol: Protocol = Protocol.HTTP1,
+    path: str = "/",
+    headers: Sequence[tuple[str, str]] = (),
     timeout_s: float = 5.0,
     deadline: float = math.inf,
     budget: Budget | None = None,
@@ -61,10 +66,21 @@ def make_driver(
     clock: Callable[[], float] = perf_counter,
     poller: Callable[[], Poller] = make_poller,
 ) -> Driver:
-    """A driver with everything that a test does not care about."""
+    """A driver with everything that a test does not care about; of gRPC, calls are POST and know the time-out."""
+    grpc = protocol is Protocol.GRPC
+    request = RequestSpec(
+        method="POST" if grpc else method,
+        authority="test.invalid",
+        path=path,
+        headers=tuple(headers),
+        body=body,
+        protocol=protocol,
+        scheme="http" if tls is None else "https",
+        timeout_s=timeout_s if grpc else None,
+    )
     return Driver(
         plan,
-        RequestSpec(method=method, authority="test.invalid", path="/", body=body),
+        request,
         timeout_s=timeout_s,
         deadline=deadline,
         budget=budget or Budget(1000),
