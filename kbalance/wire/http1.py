@@ -30,6 +30,8 @@ _STATUS_LINE = re.compile(rb"HTTP/(\d)\.(\d) (\d{3})(?: ([^\x00-\x08\x0a-\x1f\x7
 _FIELD = re.compile(rb"([-!#$%&'*+.^_`|~0-9A-Za-z]+):[ \t]*([^\x00\r\n]*)")
 _CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;[^\x00\r\n]*)?")
 _TOKEN = re.compile(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+")
+_SETTINGS = re.compile(rb"\x00[\x00-\xff]{2}\x04\x00\x00\x00\x00\x00")
+"""The head of HTTP/2's frame of that name (RFC 9113, 4.1 and 6.5)."""
 _PATH = re.compile(r"[\x21-\x7e]+")
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
@@ -271,6 +273,9 @@ class ResponseParser:
     def _look_at_start(self) -> None:
         """Does not wait for a head that cannot come: garbage shows in its first bytes."""
         if not b"HTTP/1.".startswith(self._buffer[:7]):
+            if _SETTINGS.match(self._buffer):
+                # A server of HTTP/2 alone, gRPC's among them, opens with its settings whatever it is asked.
+                raise _malformed("a frame of HTTP/2; give --protocol grpc, or h2c")
             raise _malformed(f"not a status line: {_excerpt(bytes(self._buffer[:60]))}")
 
     def _begin_body(self, head: Head, events: list[Event]) -> bool:
