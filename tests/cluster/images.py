@@ -7,19 +7,32 @@ import os
 import subprocess
 import tarfile
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.cluster.kube import FOLDER, Cluster
-from tests.cluster.workloads import FORTIO
+from tests.cluster.workloads import FORTIO, GRPC_GO
 
 FORTIO_MODULE = "fortio.org/fortio@v1.66.3"
+SERVER = Path(__file__).with_name("grpc_go")
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", tempfile.gettempdir())) / "kbalance-tests"
+BIN = CACHE / "bin"
 
 
 def provide_fortio(cluster: Cluster) -> None:
     """Puts fortio's image on every node."""
+    _provide(cluster, _archive("fortio", FORTIO_MODULE.rpartition("@")[2], FORTIO, ["go", "install", FORTIO_MODULE]))
+
+
+def provide_grpc_go(cluster: Cluster) -> None:
+    """Puts the image of our own server in grpc-go on every node."""
+    source = b"".join((SERVER / name).read_bytes() for name in ("main.go", "go.mod", "go.sum"))
+    version = hashlib.sha256(source).hexdigest()[:12]
+    _provide(cluster, _archive("grpc-go", version, GRPC_GO, ["go", "build", "-C", str(SERVER), "-o", str(BIN / "grpc-go"), "."]))
+
+
+def _provide(cluster: Cluster, archive: Path) -> None:
     nodes = [node["metadata"]["name"] for node in cluster.get("nodes")["items"]]
-    archive = _archive("fortio", FORTIO_MODULE, FORTIO)
     if not cluster.namespaces:
         subprocess.run(["kind", "load", "image-archive", archive], check=True, timeout=300)
         return
@@ -29,16 +42,15 @@ def provide_fortio(cluster: Cluster) -> None:
             subprocess.run(command, stdin=file, check=True, capture_output=True, timeout=120)
 
 
-def _archive(program: str, module: str, tag: str) -> Path:
+def _archive(program: str, version: str, tag: str, build: Sequence[str]) -> Path:
     """One static program on an empty file system, as an archive that containerd and kind import."""
-    archive = CACHE / f"{program}-{module.rpartition('@')[2]}.tar"
+    archive = CACHE / f"{program}-{version}.tar"
     if archive.exists():
         return archive
-    folder = CACHE / "bin"
-    folder.mkdir(parents=True, exist_ok=True)
-    environment = {**os.environ, "GOBIN": str(folder), "CGO_ENABLED": "0"}
-    subprocess.run(["go", "install", module], env=environment, check=True, timeout=600)
-    layer = _tar({program: (folder / program).read_bytes()}, mode=0o755)
+    BIN.mkdir(parents=True, exist_ok=True)
+    environment = {**os.environ, "GOBIN": str(BIN), "CGO_ENABLED": "0"}
+    subprocess.run(build, env=environment, check=True, timeout=600)
+    layer = _tar({program: (BIN / program).read_bytes()}, mode=0o755)
     digest = hashlib.sha256(layer).hexdigest()
     config = json.dumps(
         {

@@ -179,8 +179,8 @@ def test_a_preference_for_the_same_node_lets_go_where_there_is_nobody(
 
 @pytest.mark.parametrize("name", ["grpc", "h2c"])
 def test_a_port_that_says_http2(apart: Stage, name: str) -> None:
-    """The server speaks HTTP/1.1 as well, which is what is measured; clients of such a port multiplex."""
-    ended = probe(apart, target=f"svc/{name}")
+    """The server speaks HTTP/1.1 alone, which is what was asked for; clients that believe the port multiplex."""
+    ended = probe(apart, "--protocol", "http1", target=f"svc/{name}")
 
     finding(ended, "http2-multiplexing")
     assert causes(ended)[0] == "http2-multiplexing", ended.report["diagnosis"]

@@ -12,6 +12,7 @@ Object = dict[str, Any]
 AGNHOST = "registry.k8s.io/e2e-test-images/agnhost:2.53"
 PODINFO = "ghcr.io/stefanprodan/podinfo:latest"
 FORTIO = "kbalance.test/fortio:latest"
+GRPC_GO = "kbalance.test/grpc-go:latest"
 PYTHON = "python:3.12-slim"
 NAMES_ITSELF = """
 import http.server, itertools, os, sys, time
@@ -38,6 +39,13 @@ SERVERS: dict[str, tuple[str, list[str], int, str]] = {
     "fortio": (FORTIO, ["/fortio", "server", "-http-port", "8080"], 8080, "/debug"),
     "python": (PYTHON, ["python", "-c", NAMES_ITSELF], 8080, "/ready"),
 }
+CALLS: dict[str, tuple[str, list[str], int]] = {
+    "agnhost": (AGNHOST, ["/agnhost", "grpc-health-checking", "--port=5000", "--http-port=8080"], 5000),
+    "podinfo": (PODINFO, ["/podinfo", "--port=9898", "--grpc-port=9999"], 9999),
+    "fortio": (FORTIO, ["/fortio", "server", "-http-port", "8080", "-grpc-port", "8079"], 8079),
+    "grpc-go": (GRPC_GO, ["/grpc-go"], 8080),
+}
+"""Servers of gRPC."""
 HARDENED = {
     "allowPrivilegeEscalation": False,
     "runAsNonRoot": True,
@@ -77,6 +85,21 @@ def deployment(name: str = "web", server: str = "agnhost", replicas: int = 3, **
             "template": {"metadata": {"labels": labels}, "spec": spec},
         },
     }
+
+
+def calls(name: str = "web", server: str = "grpc-go", replicas: int = 3, *arguments: str, **pod: Any) -> Object:
+    """Pods with the label ``app: web`` that speak gRPC at a port ``grpc``; the arguments are further ones of the server."""
+    image, command, port = CALLS[server]
+    one = deployment(name, replicas=replicas, **pod)
+    container(one).update(
+        name=server,
+        image=image,
+        command=[*command, *arguments],
+        env=[{"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}],
+        ports=[{"name": "grpc", "containerPort": port}],
+        readinessProbe={"tcpSocket": {"port": port}, "periodSeconds": 1},
+    )
+    return one
 
 
 def container(one: Object) -> Object:
@@ -127,6 +150,15 @@ def service(name: str = "web", **spec: Any) -> Object:
     }
 
 
+def calling(name: str = "web", port: str = "grpc", **spec: Any) -> Object:
+    """A Service of all Pods with ``app: web`` that speak gRPC.
+
+    Args:
+        port: its name, which says what is spoken there.
+    """
+    return service(name, **{"ports": [{"name": port, "port": 80, "targetPort": "grpc"}], **spec})
+
+
 def written_by_hand(pods: list[Any], *, zone: str | None = None) -> Object:
     """An EndpointSlice for a Service ``web`` without selector.
 
@@ -169,12 +201,16 @@ def stand(cluster: Cluster, namespace: str, *objects: Object) -> None:
 
 def followed(cluster: Cluster, namespace: str, node: str = "kb-node1") -> None:
     """Waits until kube-proxy of a node has followed, which takes it about a second."""
-    address = cluster.get("service", "web", "-n", namespace)["spec"]["clusterIP"]
-    code = f"import socket; socket.create_connection(({address!r}, 80), 1).close()"
+    accepting(node, cluster.get("service", "web", "-n", namespace)["spec"]["clusterIP"], 80)
+
+
+def accepting(node: str, ip: str, port: int) -> None:
+    """Waits until a connection from a node opens."""
+    code = f"import socket; socket.create_connection(({ip!r}, {port}), 1).close()"
     pause = threading.Event()
     for _ in range(50):
         tried = subprocess.run(["ip", "netns", "exec", node, sys.executable, "-c", code], capture_output=True, check=False)
         if tried.returncode == 0:
             return
         pause.wait(0.2)
-    raise AssertionError(f"{node} does not know {address} after 10 s")
+    raise AssertionError(f"{ip}:{port} does not accept connections from {node} after 10 s")

