@@ -115,15 +115,17 @@ class SharedSlots(Slots[C]):
 
     def _share_out(self) -> None:
         super()._share_out()
-        self._take_one, self._release_one = self.take, self.release
+        # Parts are counted here, and the policy is asked directly: four calls less for each request.
         self.take, self.release = self._take_shared, self._release_shared
 
     def _take_shared(self) -> int | None:
-        while (slot := self._take_one()) is not None:
+        parts = self._parts
+        while (slot := self._policy.take()) is not None:
             self._offered[slot] = False
-            if self.to_come(slot) < 0:  # it was withdrawn meanwhile
-                self._parts[slot] = 0
-                continue
+            if parts:
+                if not parts[slot]:  # it was withdrawn meanwhile
+                    continue
+                parts[slot] -= 1
             self._under_way[slot] += 1
             self.offer(slot)
             return slot
@@ -134,9 +136,10 @@ class SharedSlots(Slots[C]):
         self.offer(slot)
 
     def offer(self, slot: int) -> None:
-        if not self._offered[slot] and self._under_way[slot] < self._most[slot] and self.to_come(slot) > 0:
-            self._offered[slot] = True
-            self._release_one(slot)
+        if self._offered[slot] or self._under_way[slot] >= self._most[slot] or (self._parts and self._parts[slot] <= 0):
+            return
+        self._offered[slot] = True
+        self._policy.release(slot)
 
     def limit(self, slot: int, most: int) -> None:
         """The server takes so many requests at once on this slot's connection."""

@@ -155,13 +155,13 @@ class Http2Connection:
         Raises:
             ExchangeError: CLOSED, when there is no `room`.
         """
-        if not self.room:
+        most, number = self._most_streams, self._next
+        if self.closing or (most is not None and len(self._streams) >= most):
             raise ExchangeError(Failure.CLOSED, self._lost or self._going or "no room for another stream")
-        number = self._next
         self._next += 2
         block = self._compression.encode(fields)
         self._out += frames.head(number, block, self._largest, end=end)
-        self._streams[number] = Stream(number, fields[0][1], sending=not end, room=self._stream_room, window=self._full_window)
+        self._streams[number] = Stream(number, fields[0][1], not end, self._stream_room, self._full_window)
         return number
 
     def send_data(self, stream: int, data: bytes, *, end: bool) -> int:
@@ -350,10 +350,11 @@ class Http2Connection:
 
     def _take_data(self, stream: Stream, data: bytes, size: int, end: bool, events: list[Event]) -> None:
         """A part of a body; `size` is what it takes of the windows, padding included."""
-        self._take_of_window(size)
+        self._window -= size
         stream.window -= size
         length = len(data)
-        if stream.window < 0:
+        if self._window < 0 or stream.window < 0:
+            self._check_window()
             self._give_back(size)
             return self._break(stream, Malformed("beyond the window: FLOW_CONTROL_ERROR"), events, ErrorCode.FLOW_CONTROL_ERROR)
         try:
@@ -383,7 +384,8 @@ class Http2Connection:
         if stream is not None:
             return self._take_data(stream, data, size, bool(frame.flags & END_STREAM), events)
         self._check_opened(frame.stream)
-        self._take_of_window(size)
+        self._window -= size
+        self._check_window()
         self._give_back(size)
 
     def _end(self, stream: Stream, events: list[Event]) -> None:
@@ -409,8 +411,7 @@ class Http2Connection:
 
     # Windows
 
-    def _take_of_window(self, size: int) -> None:
-        self._window -= size
+    def _check_window(self) -> None:
         if self._window < 0:
             raise Violation(ErrorCode.FLOW_CONTROL_ERROR, "more than the connection's window")
 

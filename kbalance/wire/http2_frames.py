@@ -122,9 +122,10 @@ def written(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
 
 def head(stream: int, block: bytes, most: int, *, end: bool) -> bytes:
     """A request's head: HEADERS, and CONTINUATION for what is beyond the server's largest frame."""
-    ends = END_STREAM if end else 0
-    if len(block) <= most:
-        return written(HEADERS, END_HEADERS | ends, stream, block)
+    ends, size = END_STREAM if end else 0, len(block)
+    if size <= most:
+        # As `written` does: a call less for each request.
+        return HEADER.pack(size >> 8, size & 0xFF, HEADERS, END_HEADERS | ends, stream) + block
     parts = [block[at : at + most] for at in range(0, len(block), most)]
     between = b"".join(written(CONTINUATION, 0, stream, part) for part in parts[1:-1])
     return written(HEADERS, ends, stream, parts[0]) + between + written(CONTINUATION, END_HEADERS, stream, parts[-1])

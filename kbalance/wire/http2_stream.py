@@ -13,7 +13,7 @@ class Stream:
 
     __slots__ = ("_interim", "_method", "answered", "left", "number", "room", "sending", "trailers", "window")
 
-    def __init__(self, number: int, method: bytes, *, sending: bool, room: int, window: int) -> None:
+    def __init__(self, number: int, method: bytes, sending: bool, room: int, window: int) -> None:
         self.number = number
         self.sending = sending
         """Whether the request's body goes on."""
