@@ -14,7 +14,7 @@ from kbalance.model.report import Forecast, Recommendation, Vantage
 from kbalance.model.target import Target
 from kbalance.model.words import Placement, TargetKind
 from tests.analysis.test_advice_ranking import found, run, speaking
-from tests.builders import SERVICE, case, facts, fresh, lifo, pooled, single
+from tests.builders import SERVICE, case, facts, fresh, lifo, pooled, single, stock
 
 LIFETIME = "shorter-lifetime"
 
@@ -156,10 +156,20 @@ def test_a_pool_in_use_counts_by_the_connections_that_carry_requests() -> None:
 
 
 def test_http2_keeps_one_connection_unless_more_were_seen_in_use() -> None:
+    """A pool that takes turns opens ten because it was told to; an ordinary client shows what the server makes it open."""
     named = run(facts=speaking(app_protocol="grpc"))
     spoken = replace(named, profiles=tuple(replace(p, protocol="grpc") for p in named.profiles))
+    ended, few = stock(), stock()
+    ended = replace(ended, connections=replace(ended.connections, opened=4, closed_by_server=3))
+    few = replace(few, connections=replace(few.connections, opened=3))
+    of_two = replace(few, parameters={**few.parameters, "connections": 20})
 
-    assert (each_keeps(named), each_keeps(spoken), each_keeps(run())) == (1, 10, 10)
+    assert (each_keeps(named), each_keeps(spoken), each_keeps(run())) == (1, 1, 10)
+    measured = [replace(spoken, profiles=(*spoken.profiles, one)) for one in (stock(), ended, few, of_two)]
+    assert [each_keeps(one) for one in measured] == [1, 1, 3, 2]
+    assert lifetime(spoken, "http2-multiplexing").why.endswith(
+        "At this run's 200 requests per second on a connection, 1 minute are 12,000 requests; count with your own."
+    )
 
 
 def test_several_vantage_points_keep_a_pool_each() -> None:

@@ -122,14 +122,14 @@ def test_grpc_is_told_of_its_own_round_robin_first(service: tuple[str, str]) -> 
 
     assert [r.id for r in given][:3] == ["client-side-balancing", "meshed-client", "shorter-lifetime"]
     assert given[0].title == "Balance in the client: gRPC's round_robin over a headless Service"
-    assert "calls under way need MAX_CONNECTION_AGE_GRACE to end" in given[2].costs
+    assert "calls under way need MAX_CONNECTION_AGE_GRACE to end; streams that live longer are cut off" in given[2].costs
 
 
 @pytest.mark.parametrize("word", ["kubernetes.io/h2c", "http2", "h2c"])
 def test_http2_is_placed_by_request_first(word: str) -> None:
     given = ids(run(facts=speaking(app_protocol=word)), "http2-multiplexing")
 
-    assert given == ["client-side-balancing", "meshed-client", "shorter-lifetime"]
+    assert given == ["client-side-balancing", "meshed-client", "shorter-lifetime", "stream-proxy"]
 
 
 @pytest.mark.parametrize("word", ["http", "http1", "grpc-web", "https", "h2o"])

@@ -7,16 +7,18 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 import yaml
 
 from kbalance.analysis.artifacts import Setting
 from kbalance.analysis.artifacts.envoy import EGRESS_PORT
+from kbalance.model.target import Address
+from tests.artifacts import test_grpc
 from tests.artifacts.conftest import run, text, tool
 from tests.artifacts.pods import PATIENCE_S, Pod
 from tests.artifacts.settings import BARE, HOSTILE, URL, WEB, at, hostile
@@ -30,7 +32,11 @@ SETTINGS = {
     "short": replace(WEB, lifetime_s=0.25, refresh_s=0.5),
     **{f"host {name!r}": hostile(name) for name in HOSTILE},
 }
-WHOLE = (("meshed-client", "envoy-sidecar.yaml"), ("proxy-to-endpoints", "envoy-to-endpoints.yaml"))
+WHOLE = (
+    ("meshed-client", "envoy-sidecar.yaml"),
+    ("proxy-to-endpoints", "envoy-to-endpoints.yaml"),
+    ("stream-proxy", "envoy-to-endpoints.yaml"),
+)
 
 
 def envoy() -> str:
@@ -77,7 +83,16 @@ def in_front(setting: Setting, pod: Pod, port: int) -> dict[str, Any]:
     return config
 
 
-def name_endpoints(config: dict[str, Any], pods: Sequence[Pod]) -> None:
+class Listens(Protocol):
+    """What has an address."""
+
+    @property
+    def ip(self) -> str: ...
+    @property
+    def port(self) -> int: ...
+
+
+def name_endpoints(config: dict[str, Any], pods: Sequence[Listens]) -> None:
     """Puts addresses in the place of the headless name, which only a cluster knows."""
     (cluster,) = config["static_resources"]["clusters"]
     (group,) = cluster["load_assignment"]["endpoints"]
@@ -95,6 +110,34 @@ def test_envoy_takes_its_texts(setting: Setting, tmp_path: Path) -> None:
         (tmp_path / name).write_text(text(fix, name, setting), encoding="utf-8")
 
         assert "OK" in run(program, "--mode", "validate", "-c", tmp_path / name, "--log-level", "error")
+
+
+def test_the_proxy_takes_each_call_of_one_connection_to_the_next_endpoint(tmp_path: Path) -> None:
+    if test_grpc.grpc is None:
+        unmet("the package grpcio")
+    with ExitStack() as stack:
+        servers: list[Address] = []
+        for i in (1, 2, 3):
+            ip = f"127.0.1.{i}"
+            server, port = test_grpc._server(f"pod-{i}", f"{ip}:{servers[0].port if servers else 0}")
+            stack.callback(test_grpc._stop, server)
+            servers.append(Address(ip, port))
+        setting = replace(WEB, grpc=True, http2=True, http1=False, endpoint_port=servers[0].port)
+        config = yaml.safe_load(text("stream-proxy", "envoy-to-endpoints.yaml", setting))
+        name_endpoints(config, servers)
+        port = free_port()
+        (listener,) = config["static_resources"]["listeners"]
+        listener["address"]["socket_address"] |= {"address": "127.0.0.1", "port_value": port}
+        (tmp_path / "envoy.json").write_text(json.dumps(config))
+
+        with (
+            running(envoy(), "-c", tmp_path / "envoy.json", "--disable-hot-restart", "--concurrency", "1", port=port),
+            test_grpc.grpc.insecure_channel(f"127.0.0.1:{port}") as channel,
+        ):
+            call = channel.unary_unary(test_grpc.METHOD)
+            answers = [call(b"", timeout=PATIENCE_S) for _ in range(30)]
+
+    assert sorted(answers.count(f"pod-{i}".encode()) for i in (1, 2, 3)) == [10, 10, 10]
 
 
 def test_envoy_takes_the_lifetime(pod: Pod, tmp_path: Path) -> None:

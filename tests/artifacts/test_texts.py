@@ -24,6 +24,9 @@ SETTINGS = {
     "web": WEB,
     "bare": BARE,
     "url": URL,
+    "grpc": replace(WEB, grpc=True, http2=True, http1=False),
+    "h2c": replace(WEB, grpc=False, http2=True, http1=False),
+    "h2": replace(URL, grpc=False, http2=True),
     **{f"host {name!r}": hostile(name) for name in HOSTILE},
     **{f"service {name!r}": hostile_service(name) for name in HOSTILE},
 }

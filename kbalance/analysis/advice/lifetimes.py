@@ -1,8 +1,10 @@
 """A shorter life of connections, with its arithmetic for this Service."""
 
-from kbalance.analysis.advice.shape import all_keep, averages_out, held_words, is_grpc, measured, verb
+from kbalance.analysis.advice.shape import all_keep, averages_out, each_keeps, held_words, is_grpc, measured, multiplexes, verb
 from kbalance.analysis.case import Case
 from kbalance.analysis.checks.clients import slots
+from kbalance.analysis.checks.measurement import ends
+from kbalance.analysis.endings import Jitter, ending, varies
 from kbalance.analysis.lifetime import HANDSHAKE_SHARE, JITTER, LIFETIMES_S, Renewal, advise
 from kbalance.analysis.samplesize import expected_busiest
 from kbalance.analysis.wording import count, duration, percent, times
@@ -24,13 +26,15 @@ def renewal(case: Case) -> Renewal:
 def requests_in(lifetime_s: float, case: Case) -> tuple[float, float] | None:
     """Requests per second on a connection of this run's pool, and in such a lifetime; ``None``: nobody set a pace.
 
-    Without a pace (`--rate 0`) the run goes as fast as answers come, which says nothing about a client's days.
+    Without a pace (`--rate 0`) the run goes as fast as answers come, which says nothing about a client's days. Over HTTP/2 the
+    few connections of an ordinary client carry what the pool's would.
     """
     pooled = case.pooled
     rate = pooled.parameters.get("rate") if pooled is not None else None
     if pooled is None or not isinstance(rate, int | float):
         return None
-    return rate / slots(pooled), rate / slots(pooled) * lifetime_s
+    each = rate / slots(pooled) * (case.connections / each_keeps(case) if multiplexes(case) else 1)
+    return each, each * lifetime_s
 
 
 NO_BETTER = 0.99
@@ -45,7 +49,7 @@ def shorter_lifetime(case: Case) -> Recommendation | None:
     return Recommendation(
         id="shorter-lifetime",
         title=_title(case, advised),
-        why=" ".join((*_arithmetic(case, advised), *_limit(case), *_in_requests(case, advised))),
+        why=" ".join((*_arithmetic(case, advised), *_limit(case), *_in_requests(case, advised), *_already(case))),
         measured_busiest=None if averages_out(case) else measured(case.fresh),
         predicted_busiest=advised.busiest,
         costs=_costs(case, advised),
@@ -54,9 +58,10 @@ def shorter_lifetime(case: Case) -> Recommendation | None:
 
 def _title(case: Case, advised: Renewal) -> str:
     age = duration(advised.lifetime_s)
+    where = " at the server (MAX_CONNECTION_AGE)" if is_grpc(case) else ""
     if averages_out(case):
-        return f"Nothing is needed for balance; end connections after {age}, with jitter, so that new Pods get their share"
-    return f"End connections after {age}, with jitter" + ("" if advised.enough else "; that alone is not enough")
+        return f"Nothing is needed for balance; end connections after {age}{where}, with jitter, so that new Pods get their share"
+    return f"End connections after {age}{where}, with jitter" + ("" if advised.enough else "; that alone is not enough")
 
 
 def _arithmetic(case: Case, advised: Renewal) -> tuple[str, ...]:
@@ -102,10 +107,27 @@ def _in_requests(case: Case, advised: Renewal) -> tuple[str, ...]:
     )
 
 
+def _already(case: Case) -> tuple[str, ...]:
+    """What the server does now."""
+    lifetime = ends(case)
+    if lifetime is None:
+        return ()
+    jitter = ", without jitter" if varies(lifetime) is Jitter.NONE else ""
+    return (f"The server ends them now {ending(lifetime)}{jitter}.",)
+
+
 def _costs(case: Case, advised: Renewal) -> tuple[str, ...]:
     """Handshakes and what comes with them."""
     held = all_keep(case)
-    grace = ("calls under way need MAX_CONNECTION_AGE_GRACE to end",) if is_grpc(case) else ()
+    grace = (
+        (
+            "calls under way need MAX_CONNECTION_AGE_GRACE to end; streams that live longer are cut off",
+            "keepalive pings are no substitute: they find a dead peer and move nothing, and a client that pings more often than "
+            "the server allows (gRPC's default: every 5 minutes) gets GOAWAY with ENHANCE_YOUR_CALM (too_many_pings)",
+        )
+        if is_grpc(case)
+        else ()
+    )
     return (
         f"{_rate(advised.handshakes_per_s)} over all clients{_each(case, advised)}",
         f"about {count(round(advised.waiting), 'socket')} in TIME_WAIT on the side that closes"
@@ -114,7 +136,8 @@ def _costs(case: Case, advised: Renewal) -> tuple[str, ...]:
         "evens out over the window, not at each moment",
         *grace,
         f"without jitter of {JITTER * 100:.0f} %, connections that were opened together end together: "
-        + (f"{held:,} handshakes and all of their load at once, though the average stays" if held > 1 else "all clients at once"),
+        + (f"{held:,} handshakes and all of their load at once, though the average stays" if held > 1 else "all clients at once")
+        + ("; gRPC's own servers vary the age by themselves" if is_grpc(case) else ""),
     )
 
 

@@ -34,6 +34,7 @@ def setting_of(case: Case) -> Setting:
         scheme=target.scheme,
         grpc=_grpc(case),
         http2=multiplexes(case),
+        http1=not case.protocol.multiplexes or target.scheme == "https",
         endpoints_named=named or case.facts.source is FactsSource.DNS,
         selector=service.selector if service is not None else (),
         headless=service is not None and service.headless,
@@ -52,6 +53,9 @@ def setting_of(case: Case) -> Setting:
 def _grpc(case: Case) -> bool | None:
     if is_grpc(case):
         return True
+    if case.protocol.multiplexes and case.identity.source is not None:
+        # Requests that were no calls were answered over HTTP/2, by somebody who said who it is.
+        return False
     # HTTP/2 may be gRPC, and what answers over HTTP/1.1 is not gRPC alone.
     if multiplexes(case) or (case.facts.service is None and not any(map(came_back, case.profiles))):
         return None

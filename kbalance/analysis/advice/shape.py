@@ -16,13 +16,13 @@ UNLIKELY = 0.05
 def each_keeps(case: Case) -> int:
     """Connections of one client that carry its requests.
 
-    A pool may put nearly all requests on few of its connections: it takes the one used last, or HTTP/2 carries them side by side.
-    Where the run saw that, a client keeps as many as its requests would fill at the rate of the fullest. Where HTTP/2 is known
-    from the Service's port and was not spoken, a client keeps one.
+    A pool may put nearly all requests on few of its connections: it takes the one used last, and then a client keeps as many as
+    its requests would fill at the rate of the fullest. HTTP/2 carries them side by side, so that an ordinary client keeps one,
+    whatever a pool that takes turns was made to open; more where the stock profile saw a server take few streams on each.
     """
     pooled = case.pooled
-    if multiplexes(case) and (pooled is None or pooled.protocol.startswith("http1")):
-        return 1
+    if multiplexes(case):
+        return _of_an_ordinary_client(case)
     if pooled is None or not pooled.connections.requests_max:
         return case.connections
     if not crowded(pooled):
@@ -30,6 +30,17 @@ def each_keeps(case: Case) -> int:
     # Of slots / connections vantage points, each with a pool of its own.
     filled = pooled.requests.sent / pooled.connections.requests_max * case.connections / slots(pooled)
     return max(1, min(case.connections, round(filled)))
+
+
+def _of_an_ordinary_client(case: Case) -> int:
+    """Connections that it had at once, and not one after the other because the server ended them."""
+    stock = case.stock
+    if stock is None or not stock.connections.opened:
+        return 1
+    # Of slots / connections vantage points, each a client of its own.
+    clients = max(1, round(slots(stock) / case.connections))
+    at_once = (stock.connections.opened - stock.connections.closed_by_server) / clients
+    return max(1, min(case.connections, round(at_once)))
 
 
 def all_keep(case: Case) -> int:
@@ -59,7 +70,7 @@ def multiplexes(case: Case) -> bool:
 
 def _spoke(case: Case, protocols: Collection[str]) -> bool:
     """Whether the run did."""
-    return any(p.protocol in protocols for p in case.profiles)
+    return case.protocol.value in protocols
 
 
 def draws_fairly(case: Case) -> bool:
@@ -80,9 +91,7 @@ def measured(report: ProfileReport | None) -> float | None:
 def kept(case: Case) -> str:
     """What clients that keep connections saw, for comparison."""
     seen = [
-        f"{times(p.busiest)} with {count(p.connections.opened, 'kept connection')}"
-        for p in (case.single, case.pooled)
-        if p is not None and p.busiest is not None
+        f"{times(p.busiest)} with {count(p.connections.opened, 'kept connection')}" for p in case.keeping if p.busiest is not None
     ]
     return f"it was {' and '.join(dict.fromkeys(seen))}" if seen else "clients that keep connections were not measured"
 
@@ -96,7 +105,7 @@ def fair(case: Case) -> float | None:
 
 def held_words(case: Case) -> str:
     """The user's connections in words: ``200 connections of 20 clients``."""
-    idle = "" if each_keeps(case) >= case.connections else " (those that carry requests)"
+    idle = "" if each_keeps(case) >= case.connections or multiplexes(case) else " (those that carry requests)"
     return f"{count(all_keep(case), 'connection')}{idle} of {count(case.clients, 'client')}"
 
 

@@ -11,6 +11,7 @@ from kbalance.analysis.advice.clients import (
     queue_for_uneven_work,
     round_robin_pool,
     split_work,
+    stream_proxy,
 )
 from kbalance.analysis.advice.endpoints import check_chooser, check_selector, drain, inspect_slow, repair_endpoint, repair_rules
 from kbalance.analysis.advice.lifetimes import shorter_lifetime
@@ -55,7 +56,7 @@ WAYS_OUT: dict[str, tuple[Maker, ...]] = {
     "proxy-keepalive": (proxy_to_endpoints,),
     "stale-membership": (shorter_lifetime, client_side_balancing),
     "pool-order": (round_robin_pool, client_side_balancing, shorter_lifetime, meshed_client),
-    "http2-multiplexing": (client_side_balancing, meshed_client, shorter_lifetime),
+    "http2-multiplexing": (client_side_balancing, meshed_client, shorter_lifetime, stream_proxy),
     "connection-pinning": (client_side_balancing, shorter_lifetime, meshed_client, many_clients, queue),
     "per-request-balancing": (),
     "proxy-policy": (proxy_least_request,),

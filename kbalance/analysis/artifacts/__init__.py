@@ -31,6 +31,17 @@ __all__ = ["FIXES", "Setting", "artifacts"]
 Text = Callable[[Setting], Artifact | None]
 """``None``: there is no such text for this setting."""
 
+
+def http(text: Text) -> Text:
+    """A text for clients of HTTP, who know nothing of gRPC."""
+    return lambda setting: None if setting.grpc is True else text(setting)
+
+
+def http1(text: Text) -> Text:
+    """A text for clients that speak HTTP/1.1 alone."""
+    return lambda setting: None if setting.grpc is True or not setting.http1 else text(setting)
+
+
 FIXES: dict[str, tuple[Text, ...]] = {
     "client-side-balancing": (
         kubernetes.headless_service,
@@ -40,43 +51,49 @@ FIXES: dict[str, tuple[Text, ...]] = {
         grpc.python_round_robin,
         grpc.node_round_robin,
         grpc.dotnet_round_robin,
-        go.balancing_transport,
-        java.balancing_client,
-        node.balancing_client,
-        library.balancing_client,
-        python.balancing_transport,
-        python.balancing_transport_async,
+        library.grpc_channel,
+        http(go.balancing_transport),
+        http1(java.balancing_client),
+        http1(node.balancing_client),
+        http(node.balancing_http2),
+        http(library.balancing_client),
+        http(python.balancing_transport),
+        http(python.balancing_transport_async),
     ),
     "meshed-client": (
         istio.injection,
         istio.destination_rule,
         linkerd.injection,
+        grpc.xds_bootstrap,
         kubernetes.headless_service,
         envoy.sidecar,
     ),
     "shorter-lifetime": (
-        go.retiring_transport,
-        java.retiring_client,
-        java.apache_lifetime,
-        node.retiring_agent,
-        node.undici_lifetime,
-        library.recycling_client,
-        python.retiring_transport,
-        python.retiring_transport_async,
+        http(go.retiring_transport),
+        http1(java.retiring_client),
+        http1(java.apache_lifetime),
+        http1(node.retiring_agent),
+        http1(node.undici_lifetime),
+        http(library.recycling_client),
+        http(python.retiring_transport),
+        http(python.retiring_transport_async),
         dotnet.pooled_lifetime,
         envoy.connection_lifetime,
         nginx.connection_lifetime,
         grpc.go_max_age,
         grpc.java_max_age,
         grpc.python_max_age,
+        grpc.node_max_age,
+        dotnet.kestrel_max_age,
     ),
+    "stream-proxy": (kubernetes.headless_service, envoy.proxy_to_endpoints),
     "round-robin-pool": (
-        go.transports_in_turn,
-        java.clients_in_turn,
-        node.agents_in_turn,
-        node.undici_in_turn,
-        library.client_in_turn,
-        python.clients_in_turn,
+        http(go.transports_in_turn),
+        http1(java.clients_in_turn),
+        http1(node.agents_in_turn),
+        http1(node.undici_in_turn),
+        http(library.client_in_turn),
+        http(python.clients_in_turn),
     ),
     "affinity-none": (kubernetes.no_affinity, kubernetes.shorter_affinity),
     "widen-traffic": (
@@ -107,7 +124,7 @@ FIXES: dict[str, tuple[Text, ...]] = {
 }
 """By recommendation: its texts, in the order in which they are read."""
 
-BY_NAME = frozenset(("client-side-balancing", "meshed-client", "proxy-to-endpoints"))
+BY_NAME = frozenset(("client-side-balancing", "meshed-client", "proxy-to-endpoints", "stream-proxy"))
 """Whose texts look all endpoints up in DNS."""
 
 

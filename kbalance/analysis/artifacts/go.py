@@ -15,6 +15,7 @@ def balancing_transport(setting: Setting) -> Artifact:
         refresh=_duration(setting.refresh_s),
         refresh_told=told(setting.refresh_s),
         url=setting.url,
+        h2c=_h2c(setting, "transport", "\t"),
     )
     return Artifact(name="balancing_transport.go", kind="go", content=content)
 
@@ -27,19 +28,32 @@ def retiring_transport(setting: Setting) -> Artifact:
         share=share(setting.jitter),
         lifetime=_duration(setting.lifetime_s),
         jitter=f"{setting.jitter:g}",
+        h2c=_h2c(setting, "one", "\t"),
     )
     return Artifact(name="retiring_transport.go", kind="go", content=content)
 
 
 def transports_in_turn(setting: Setting) -> Artifact:
     """`http.Transport` takes the idle connection that was used last; several of them take turns."""
-    content = fill(_IN_TURN, connections=setting.connections)
+    content = fill(_IN_TURN, connections=setting.connections, h2c=_h2c(setting, "one", "\t\t"))
     return Artifact(name="transports_in_turn.go", kind="go", content=content)
 
 
 def pod_name_header(setting: Setting) -> Artifact:
     """Middleware."""
     return Artifact(name="pod_name_header.go", kind="go", content=_POD_NAME)
+
+
+def _h2c(setting: Setting, transport: str, indent: str) -> str:
+    """Lines that have a transport speak HTTP/2 without TLS, where nothing else is known to be answered."""
+    if not setting.h2c:
+        return ""
+    lines = (
+        "// HTTP/2 from the first byte, as nobody agrees on it without TLS; needs Go 1.24.",
+        f"{transport}.Protocols = new(http.Protocols)",
+        f"{transport}.Protocols.SetUnencryptedHTTP2(true)",
+    )
+    return "".join(f"{indent}{line}\n" for line in lines)
 
 
 def _duration(seconds: float) -> str:
@@ -202,7 +216,7 @@ func (t *Transport) open(address string) *endpoint {
 	target := net.JoinHostPort(address, t.Port)
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.Proxy = nil
-	transport.DialContext = func(ctx context.Context, network, _ string) (net.Conn, error) {
+{{h2c}}	transport.DialContext = func(ctx context.Context, network, _ string) (net.Conn, error) {
 		return dialer.DialContext(ctx, network, target)
 	}
 	return &endpoint{address: address, transport: transport}
@@ -241,8 +255,13 @@ func New() *Transport {
 	return &Transport{
 		Lifetime: {{lifetime}},
 		Jitter:   {{jitter}},
-		Make:     func() *http.Transport { return http.DefaultTransport.(*http.Transport).Clone() },
+		Make:     fresh,
 	}
+}
+
+func fresh() *http.Transport {
+	one := http.DefaultTransport.(*http.Transport).Clone()
+{{h2c}}	return one
 }
 
 func (t *Transport) RoundTrip(request *http.Request) (*http.Response, error) {
@@ -290,7 +309,7 @@ func New() *Transport {
 	t := &Transport{}
 	for range {{connections}} {
 		one := http.DefaultTransport.(*http.Transport).Clone()
-		// HTTP/1.1 or 2, a transport keeps one connection; without this an idle one would be closed after 90 s.
+{{h2c}}		// HTTP/1.1 or 2, a transport keeps one connection; without this an idle one would be closed after 90 s.
 		one.IdleConnTimeout = 0
 		one.MaxIdleConnsPerHost = 1
 		t.transports = append(t.transports, one)

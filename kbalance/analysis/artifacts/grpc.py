@@ -1,7 +1,7 @@
 """gRPC: clients that take endpoints in turn, and servers that end connections."""
 
 from kbalance.analysis.artifacts.setting import Setting, bracketed
-from kbalance.analysis.artifacts.text import fill, milliseconds, quoted, span, told
+from kbalance.analysis.artifacts.text import fill, milliseconds, plain, quoted, span, told
 from kbalance.model.report import Artifact
 
 GRACE_S = 30
@@ -46,6 +46,19 @@ def java_max_age(setting: Setting) -> Artifact | None:
 def python_max_age(setting: Setting) -> Artifact | None:
     """grpcio's server."""
     return _server(setting, "max_age.py", "grpc-python", _PYTHON_SERVER)
+
+
+def node_max_age(setting: Setting) -> Artifact | None:
+    """@grpc/grpc-js's server."""
+    return _server(setting, "max_age.js", "grpc-node", _NODE_SERVER)
+
+
+def xds_bootstrap(setting: Setting) -> Artifact | None:
+    """What gRPC's own clients need to be told the endpoints by a control plane."""
+    if setting.grpc is False or setting.namespace is None:
+        return None
+    content = fill(_XDS, target=f"xds:///{setting.host}:{setting.port}", namespace=plain(setting.namespace))
+    return Artifact(name="xds-bootstrap.sh", kind="grpc", content=content)
 
 
 def _client(setting: Setting, name: str, kind: str, template: str) -> Artifact | None:
@@ -240,4 +253,38 @@ OPTIONS = [
 ]
 
 server = grpc.server(ThreadPoolExecutor(), options=OPTIONS)
+"""
+
+_NODE_SERVER = """\
+// Options of gRPC servers that end each connection at an age of {{told}}, so that clients look the endpoints up and connect anew.
+// gRPC itself varies the age by 10 %. Calls under way may go on for {{grace}} s. Needs @grpc/grpc-js 1.7 or later.
+//
+//     const server = new grpc.Server(options)
+const options = {
+  'grpc.max_connection_age_ms': {{age_ms}},
+  'grpc.max_connection_age_grace_ms': {{grace_ms}}
+}
+
+module.exports = { options }
+"""
+
+_XDS = """\
+# Writes the file by which a gRPC client finds its control plane, and says where it is. With it the target is
+# {{target}} and calls are shared out as the control plane says, without a proxy.
+# A control plane must be there that knows the Service, and speaks xDS to gRPC. Istio's does, and writes such a file by itself
+# for Pods with the annotation inject.istio.io/templates: grpc-agent. In Go, import _ "google.golang.org/grpc/xds"; in Java, add
+# grpc-xds; C++ and Python have it built in; Node needs @grpc/grpc-js-xds.
+cat > xds-bootstrap.json <<END
+{
+  "xds_servers": [
+    {
+      "server_uri": "${XDS_SERVER:?HOST:PORT of the control plane}",
+      "channel_creds": [{"type": "insecure"}],
+      "server_features": ["xds_v3"]
+    }
+  ],
+  "node": {"id": "${XDS_NODE:?the name by which the control plane knows this client}", "metadata": {"NAMESPACE": "{{namespace}}"}}
+}
+END
+export GRPC_XDS_BOOTSTRAP="$PWD/xds-bootstrap.json"
 """

@@ -21,6 +21,25 @@ def balancing_client(setting: Setting) -> Artifact:
     return Artifact(name="balancing.js", kind="node", content=content)
 
 
+def balancing_http2(setting: Setting) -> Artifact | None:
+    """The same over HTTP/2, for which Node has an interface of its own."""
+    if not setting.http2:
+        return None
+    secure = setting.scheme == "https"
+    content = fill(
+        _BALANCING_HTTP2,
+        service=plain(setting.service),
+        scheme=setting.scheme,
+        host=quoted(setting.endpoints_host),
+        port=setting.dialled,
+        name=quoted(setting.authority),
+        tls=f", {{ servername: {quoted(setting.host)} }}" if secure else "",
+        refresh_ms=milliseconds(setting.refresh_s),
+        refresh_told=told(setting.refresh_s),
+    )
+    return Artifact(name="balancing_http2.js", kind="node", content=content)
+
+
 def retiring_agent(setting: Setting) -> Artifact:
     """`http.Agent` has no greatest age of connections, so it is replaced."""
     content = fill(
@@ -165,6 +184,127 @@ class Balancing {
 function retire (agent) {
   agent.keepAlive = false
   for (const sockets of Object.values(agent.freeSockets)) for (const socket of [...sockets]) socket.destroy()
+}
+
+module.exports = { Balancing }
+"""
+
+_BALANCING_HTTP2 = """\
+// Keeps an HTTP/2 connection to each endpoint of {{service}} and takes the next one for each request; :authority stays. It looks
+// the endpoints up every {{refresh_told}}, and at once when one cannot be reached. A server may end a connection (GOAWAY): the
+// next request opens another one, and those under way finish. Needs nothing but Node.
+//
+//     const client = new Balancing()
+//     const { headers, stream } = await client.request({ ':path': '/' })
+'use strict'
+const { once } = require('node:events')
+const dns = require('node:dns/promises')
+const http2 = require('node:http2')
+
+const HOST = {{host}}
+const PORT = {{port}}
+const REFRESH_MS = {{refresh_ms}}
+
+class Balancing {
+  #endpoints = []
+  #next = 0
+  #asked = -Infinity
+  #lookup = null
+
+  // Gives the endpoints' addresses; put a watch of EndpointSlices here to know of changes at once.
+  constructor (resolve = async () => (await dns.lookup(HOST, { all: true })).map(one => one.address)) {
+    this.resolve = resolve
+  }
+
+  // Headers as http2 has them, and a body that is a string or a Buffer; gives the answer's headers, and a stream of its body.
+  async request (headers, body) {
+    for (let attempt = 1; ; attempt++) {
+      const endpoint = await this.#choose()
+      let session
+      try {
+        session = await endpoint.connected()
+      } catch (error) {
+        // Nothing was sent yet, so another endpoint may have the request.
+        endpoint.avoid = Date.now() + REFRESH_MS
+        this.#asked = -Infinity
+        if (attempt === 3) throw error
+        continue
+      }
+      const stream = session.request({ ':authority': {{name}}, ...headers })
+      stream.end(body)
+      const [answer] = await once(stream, 'response')
+      return { headers: answer, stream }
+    }
+  }
+
+  close () {
+    for (const endpoint of this.#endpoints) endpoint.retire()
+  }
+
+  // The next endpoint that can be reached, or just the next one where none can.
+  async #choose () {
+    if (Date.now() - this.#asked >= REFRESH_MS) {
+      this.#asked = Date.now()
+      this.#lookup = this.#refresh().finally(() => { this.#lookup = null })
+    }
+    if (this.#lookup) await this.#lookup
+    for (let i = 0; i < this.#endpoints.length; i++) {
+      const endpoint = this.#turn()
+      if (Date.now() >= endpoint.avoid) return endpoint
+    }
+    return this.#turn()
+  }
+
+  #turn () {
+    this.#next = (this.#next + 1) % this.#endpoints.length
+    return this.#endpoints[this.#next]
+  }
+
+  async #refresh () {
+    let addresses
+    try {
+      addresses = await this.resolve()
+      if (addresses.length === 0) throw new Error(`${HOST} has no endpoints`)
+    } catch (error) {
+      if (this.#endpoints.length === 0) {
+        this.#asked = -Infinity
+        throw error
+      }
+      console.warn('%s; the endpoints known so far stay', error.message)
+      return
+    }
+    const known = new Map(this.#endpoints.map(one => [one.address, one]))
+    this.#endpoints = addresses.map(address => known.get(address) ?? new Endpoint(address))
+    for (const one of this.#endpoints) known.delete(one.address)
+    for (const gone of known.values()) gone.retire()
+  }
+}
+
+class Endpoint {
+  #session = null
+  avoid = 0
+
+  constructor (address) {
+    this.address = address
+  }
+
+  // A connection that takes requests; closed and destroyed are those that ended, or that the server sent GOAWAY on.
+  async connected () {
+    if (!this.#session || this.#session.closed || this.#session.destroyed) {
+      const host = this.address.includes(':') ? `[${this.address}]` : this.address
+      this.#session = http2.connect(`{{scheme}}://${host}:${PORT}`{{tls}})
+      // Who waits hears of it below, and a request by its stream.
+      this.#session.on('error', () => {})
+    }
+    const session = this.#session
+    if (session.connecting) await once(session, 'connect')
+    return session
+  }
+
+  // Requests under way finish.
+  retire () {
+    if (this.#session) this.#session.close()
+  }
 }
 
 module.exports = { Balancing }

@@ -57,7 +57,8 @@ def retiring_transport_async(setting: Setting) -> Artifact:
 
 def clients_in_turn(setting: Setting) -> Artifact:
     """httpx takes the first idle connection; several clients take turns."""
-    content = fill(_IN_TURN, connections=setting.connections, url=quoted(setting.url))
+    spoken = f", {setting.httpx_protocol}" if setting.httpx_protocol else ""
+    content = fill(_IN_TURN, connections=setting.connections, url=quoted(setting.url), spoken=spoken)
     return Artifact(name="clients_in_turn.py", kind="python", content=content)
 
 
@@ -67,6 +68,8 @@ def pod_name_header(setting: Setting) -> Artifact:
 
 
 def _balancing(setting: Setting, form: dict[str, str]) -> str:
+    making = _making(setting, form)
+    form = form | making | {"imports": "".join(sorted((form["imports"] + making["functools"]).splitlines(keepends=True)))}
     return fill(
         _BALANCING,
         service=plain(setting.service),
@@ -86,8 +89,17 @@ def _retiring(setting: Setting, form: dict[str, str]) -> str:
         share=share(setting.jitter),
         lifetime=f"{setting.lifetime_s:g}",
         jitter=f"{setting.jitter:g}",
+        **_making(setting, form),
         **form,
     )
+
+
+def _making(setting: Setting, form: dict[str, str]) -> dict[str, str]:
+    """What makes a transport that speaks as the Service does, and what that needs."""
+    if not setting.httpx_protocol:
+        return {"make": f"httpx.{form['transport']}", "needs": "httpx only", "functools": ""}
+    made = f"functools.partial(httpx.{form['transport']}, {setting.httpx_protocol})"
+    return {"make": made, "needs": "httpx[http2]", "functools": "import functools\n"}
 
 
 _LEAVE = """\
@@ -135,7 +147,7 @@ _BALANCING = (
     """\
 # Keeps a connection to each endpoint of {{service}} and takes the next one for each request; URL, Host header and the name in
 # the server's certificate stay as they are. It looks the endpoints up every {{refresh_told}}, and at once when one cannot be
-# reached. Needs httpx only.
+# reached. Needs {{needs}}.
 #
 #     client = httpx.{{client}}(transport=BalancingTransport())
 #     {{await}}client.get("{{url}}/")
@@ -154,7 +166,7 @@ REFRESH_S = {{refresh}}
 class BalancingTransport(httpx.{{base}}):
     # `resolve` gives the endpoints' addresses; put a watch of EndpointSlices there to know of changes at once.
     # `make` gives a transport, with your settings: limits, certificates, retries.
-    def __init__(self, resolve=resolve, make: Callable[[], httpx.{{base}}] = httpx.{{transport}}) -> None:
+    def __init__(self, resolve=resolve, make: Callable[[], httpx.{{base}}] = {{make}}) -> None:
         self._resolve = resolve
         self._make = make
         self._lock = threading.Lock()
@@ -270,10 +282,10 @@ _RETIRING = (
     """\
 # Ends a client's connections at an age of {{told}}, give or take {{share}}, so that a Service's endpoints are drawn anew; httpx
 # itself knows no greatest age. Requests under way finish on the old connections, streams too. All connections of one client
-# are replaced together; the jitter keeps clients apart. Needs httpx only.
+# are replaced together; the jitter keeps clients apart. Needs {{needs}}.
 #
 #     client = httpx.{{client}}(transport=RetiringTransport())
-import random
+{{functools}}import random
 import threading
 import time
 from collections.abc import {{iterator}}, Callable
@@ -286,7 +298,7 @@ JITTER = {{jitter}}
 
 class RetiringTransport(httpx.{{base}}):
     # `make` gives a new transport, with your settings: limits, certificates, retries.
-    def __init__(self, make: Callable[[], httpx.{{base}}] = httpx.{{transport}}) -> None:
+    def __init__(self, make: Callable[[], httpx.{{base}}] = {{make}}) -> None:
         self._make = make
         self._lock = threading.Lock()
         self._current = _Held(make())
@@ -342,7 +354,7 @@ import httpx
 # Without an expiry: an idle connection would be closed after 5 s, and not all would stay open.
 LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=1, keepalive_expiry=None)
 
-clients = [httpx.Client(base_url={{url}}, limits=LIMITS) for _ in range({{connections}})]
+clients = [httpx.Client(base_url={{url}}, limits=LIMITS{{spoken}}) for _ in range({{connections}})]
 _turns = itertools.cycle(clients)
 
 

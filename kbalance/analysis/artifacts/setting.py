@@ -29,6 +29,8 @@ class Setting:
     """Whether the Service speaks gRPC; ``None``: unknown, and there are texts for both."""
     http2: bool = False
     """Whether the Service speaks HTTP/2, as gRPC does."""
+    http1: bool = True
+    """Whether it may answer clients that speak HTTP/1.1 alone; not where HTTP/2 was spoken without TLS, so without a choice."""
     selector: tuple[tuple[str, str], ...] = ()
     """The Service's, where it is known."""
     endpoints_named: bool = True
@@ -55,6 +57,18 @@ class Setting:
     traffic_distribution: str | None = None
     topology_annotation: str | None = None
     """The annotation that asks for topology hints, if the Service has one: ``service.kubernetes.io/topology-mode``."""
+
+    @property
+    def h2c(self) -> bool:
+        """Whether HTTP/2 without TLS is all that is known to be answered, so that a client must begin with it."""
+        return self.http2 and not self.http1
+
+    @property
+    def httpx_protocol(self) -> str:
+        """The arguments by which httpx's transports speak as the Service does; empty where their defaults do."""
+        if self.h2c:
+            return "http1=False, http2=True"
+        return "http2=True" if self.http2 and self.scheme == "https" else ""
 
     @property
     def host(self) -> str:

@@ -7,7 +7,7 @@ from kbalance.analysis.checks.tunnels import tunnelled
 from kbalance.analysis.endings import Jitter, ending, goaway, varies
 from kbalance.analysis.identity import contradicts
 from kbalance.analysis.wording import FAILURE_WORDS, count, failures_of, listed, millis, odds, percent, target_name, times
-from kbalance.model.report import ProfileReport
+from kbalance.model.report import ProfileReport, ServerLifetime
 from kbalance.model.words import Confidence, FactsSource, Failure, Placement, PoolPolicy, Profile, Spread, Stop
 
 FAILURES_IGNORED = 0.01
@@ -87,10 +87,10 @@ def server_lifetime(case: Case) -> Conclusion | None:
 
     Of several profiles the one speaks in which the server closed most: whether ages vary is told from many.
     """
-    seen = [(p, p.server_lifetime) for p in case.keeping if p.server_lifetime is not None and p.server_lifetime.connections >= 2]
-    if not seen:
+    seen = _most_ended(case)
+    if seen is None:
         return None
-    report, lifetime = max(seen, key=lambda pair: pair[1].connections)
+    report, lifetime = seen
     together = "" if varies(lifetime) is not Jitter.NONE else ", all at the same age: a whole pool moves at once"
     return Conclusion(
         confidence=Confidence.CERTAIN,
@@ -101,6 +101,18 @@ def server_lifetime(case: Case) -> Conclusion | None:
             *goaway(lifetime),
         ),
     )
+
+
+def ends(case: Case) -> ServerLifetime | None:
+    """How the server ends connections; ``None``: it was not seen to."""
+    seen = _most_ended(case)
+    return seen[1] if seen is not None else None
+
+
+def _most_ended(case: Case) -> tuple[ProfileReport, ServerLifetime] | None:
+    """The profile in which the server closed most connections, two at least."""
+    seen = [(p, p.server_lifetime) for p in case.keeping if p.server_lifetime is not None and p.server_lifetime.connections >= 2]
+    return max(seen, key=lambda pair: pair[1].connections, default=None)
 
 
 def _silence(case: Case) -> tuple[str, ...]:
