@@ -209,6 +209,12 @@ class Server:
                 peer.sock.shutdown(socket.SHUT_WR)
             peer.sock.close()
 
+    def stop_listening(self) -> None:
+        """Further connections are refused; those that there are go on."""
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
     def entered(self) -> None:
         with self._lock:
             self._in_flight += 1
@@ -256,9 +262,7 @@ class Server:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
+        self.stop_listening()
         for sock in (*self._filler, *(peer.sock for peer in list(self.peers))):
             with contextlib.suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
