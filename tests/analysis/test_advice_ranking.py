@@ -122,7 +122,7 @@ def test_grpc_is_told_of_its_own_round_robin_first(service: tuple[str, str]) -> 
 
     assert [r.id for r in given][:3] == ["client-side-balancing", "meshed-client", "shorter-lifetime"]
     assert given[0].title == "Balance in the client: gRPC's round_robin over a headless Service"
-    assert "calls under way need MAX_CONNECTION_AGE_GRACE to end; streams that live longer are cut off" in given[2].costs
+    assert "calls under way need MAX_CONNECTION_AGE_GRACE to end, and streams that live longer are cut off" in given[2].costs
 
 
 @pytest.mark.parametrize("word", ["kubernetes.io/h2c", "http2", "h2c"])

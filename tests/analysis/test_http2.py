@@ -121,6 +121,17 @@ def test_what_an_ordinary_client_would_do_is_asked_for_where_it_was_not_measured
     assert finding.evidence[-1] == "How many connections an ordinary client takes was not measured; add --profile stock."
 
 
+def test_connections_that_the_server_ended_are_not_taken_for_a_pool() -> None:
+    finding = found("http2-multiplexing", speaking(GRPC, recycled(), fresh()))
+
+    assert finding is not None
+    assert "puts all requests on one connection" in finding.summary
+    assert finding.evidence[1] == (
+        "stock: 200 requests of a pool of up to 10 went on 3 connections (one after the other ended, 4 streams at once), busiest "
+        "endpoint 2.10 times its fair share."
+    )
+
+
 def test_a_server_of_few_streams_makes_clients_open_more() -> None:
     finding = found("http2-multiplexing", speaking(GRPC, overflowing(), fresh()))
 

@@ -25,7 +25,7 @@ def client_side_balancing(case: Case) -> Recommendation:
         measured_busiest=direct,
         predicted_busiest=1.0,
         costs=(
-            "a line of service config for each channel; gRPC has it built in" if grpc else "a library for each language",
+            "a line of service config for each channel, as gRPC has it built in" if grpc else "a library for each language",
             f"connections are clients times endpoints ({case.clients:,} x {case.n} = {case.clients * case.n:,})",
             "a headless Service, whose name gRPC looks up again only when a connection ends: without MAX_CONNECTION_AGE at the "
             "servers as well, new Pods are not seen until then"
@@ -80,7 +80,7 @@ def stream_proxy(case: Case) -> Recommendation:
         predicted_busiest=1.0,
         costs=(
             "a hop on the way: its latency, its capacity, its operation",
-            "the proxy must know the endpoints (a headless Service); behind the Service's own address it would be pinned as well",
+            "the proxy must know the endpoints (a headless Service): with the Service's own address it would be pinned as well",
             "clients' connections to several Pods of the proxy are drawn as before: these may be uneven, the endpoints not",
         ),
     )

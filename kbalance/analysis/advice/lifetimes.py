@@ -119,9 +119,10 @@ def _already(case: Case) -> tuple[str, ...]:
 def _costs(case: Case, advised: Renewal) -> tuple[str, ...]:
     """Handshakes and what comes with them."""
     held = all_keep(case)
+    own = " (which gRPC's own servers add)" if is_grpc(case) else ""
     grace = (
         (
-            "calls under way need MAX_CONNECTION_AGE_GRACE to end; streams that live longer are cut off",
+            "calls under way need MAX_CONNECTION_AGE_GRACE to end, and streams that live longer are cut off",
             "keepalive pings are no substitute: they find a dead peer and move nothing, and a client that pings more often than "
             "the server allows (gRPC's default: every 5 minutes) gets GOAWAY with ENHANCE_YOUR_CALM (too_many_pings)",
         )
@@ -135,9 +136,8 @@ def _costs(case: Case, advised: Renewal) -> tuple[str, ...]:
         else "a socket in TIME_WAIT now and then on the side that closes",
         "evens out over the window, not at each moment",
         *grace,
-        f"without jitter of {JITTER * 100:.0f} %, connections that were opened together end together: "
-        + (f"{held:,} handshakes and all of their load at once, though the average stays" if held > 1 else "all clients at once")
-        + ("; gRPC's own servers vary the age by themselves" if is_grpc(case) else ""),
+        f"without jitter of {JITTER * 100:.0f} %{own}, connections that were opened together end together: "
+        + (f"{held:,} handshakes and all of their load at once, though the average stays" if held > 1 else "all clients at once"),
     )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Collection
 from kbalance.analysis.case import Case
 from kbalance.analysis.checks.clients import GRPC, HTTP2, crowded, says, slots
 from kbalance.analysis.samplesize import chance_above, expected_busiest
-from kbalance.analysis.wording import count, times
+from kbalance.analysis.wording import count, listed, times
 from kbalance.model.report import ProfileReport
 from kbalance.model.words import Placement, Spread
 
@@ -93,7 +93,7 @@ def kept(case: Case) -> str:
     seen = [
         f"{times(p.busiest)} with {count(p.connections.opened, 'kept connection')}" for p in case.keeping if p.busiest is not None
     ]
-    return f"it was {' and '.join(dict.fromkeys(seen))}" if seen else "clients that keep connections were not measured"
+    return f"it was {listed(dict.fromkeys(seen))}" if seen else "clients that keep connections were not measured"
 
 
 def fair(case: Case) -> float | None:

@@ -203,7 +203,9 @@ def _load(report: ProfileReport) -> tuple[str, ...]:
 
 def _at_once(report: ProfileReport) -> str:
     streams = report.connections.streams_max
-    return f" ({streams} streams at once)" if streams > 1 else ""
+    several = report.profile is Profile.STOCK and report.connections.opened > 1 and not _overflows(report)
+    told = [*(["one after the other ended"] if several else []), *([f"{streams} streams at once"] if streams > 1 else [])]
+    return f" ({', '.join(told)})" if told else ""
 
 
 def _fresh_evidence(case: Case) -> tuple[str, ...]:
