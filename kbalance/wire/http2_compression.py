@@ -2,10 +2,11 @@
 
 `hpack` does it, in some 15 us a head. A client that repeats its request, and a server its answer, send the same bytes again and
 again, which mean the same until one of them changes the table that blocks refer to; so long a dictionary knows them. nginx
-changes it with every answer and never refers to it: what refers to nothing means the same for ever.
+changes it with every answer and never refers to it: what refers to nothing means the same for ever, and on any connection.
 """
 
-from collections import deque
+from collections import defaultdict, deque
+from typing import TypeVar
 
 from hpack import Decoder, Encoder
 from hpack.exceptions import HPACKError, OversizedHeaderListError
@@ -18,7 +19,7 @@ from kbalance.wire.http2_fields import Fields, declared_length, sound, status_of
 from kbalance.wire.http2_frames import ErrorCode, Violation
 
 MOST_REMEMBERED = 256
-"""Blocks of each side, none longer than the next."""
+"""Blocks of each side, on a connection and over all of them; none longer than the next."""
 LONGEST_REMEMBERED = 4096
 LARGEST_TABLE = 4096
 """The protocol's default; a server that allows more must not decide how much memory our compression takes."""
@@ -26,6 +27,8 @@ _MOST_ENTRIES = LARGEST_TABLE // 32
 """Of a table: each counts as 32 bytes more than it has (RFC 7541, 4.1)."""
 _STATIC = len(HeaderTable.STATIC_TABLE)
 
+_Key = TypeVar("_Key")
+_Value = TypeVar("_Value")
 _Mark = tuple[object, int, int]
 
 
@@ -92,6 +95,12 @@ class Block:
         return self._trailers
 
 
+_standing: defaultdict[int, dict[bytes, tuple[Block, Pairs]]] = defaultdict(dict)
+"""Blocks that mean the same whatever the table, and what each adds to it; by the largest head that is taken."""
+_first: dict[Fields, bytes] = {}
+"""What a connection's first head becomes, with a table that is as large as the protocol has it."""
+
+
 class Decompression:
     """The server's blocks, in the order in which they came."""
 
@@ -100,8 +109,7 @@ class Decompression:
         self._decoder = Decoder(max_head)
         self.known: dict[bytes, Block] = {}
         """For who is in a hurry; a block that is not there goes to `decode`."""
-        self._standing: dict[bytes, tuple[Block, Pairs]] = {}
-        """Blocks that mean the same whatever the table, and what each adds to it."""
+        self._standing = _standing[max_head]
         self._missing: deque[tuple[bytes, bytes]] = deque(maxlen=_MOST_ENTRIES)
         """Added since the decoder saw its table; what is more than fits into one would be gone again."""
 
@@ -113,9 +121,12 @@ class Decompression:
         if (block := self.known.get(data)) is not None:
             return block
         if (standing := self._standing.get(data)) is not None:
-            block, added = standing
-            self._missing += added
-            self.known.clear()
+            block, new = standing
+            if new:
+                self._missing += new
+                self.known.clear()
+            else:
+                _remember(self.known, data, block)
             return block
         table = self._decoder.header_table
         while self._missing:
@@ -133,44 +144,68 @@ class Decompression:
         if changed:
             self.known.clear()
         if len(data) <= LONGEST_REMEMBERED:
-            self._remember(data, block, changed)
+            if not changed:
+                _remember(self.known, data, block)
+            if (added := _added(data)) is not None:
+                fields = zip(block.fields, added, strict=True)
+                _remember(self._standing, data, (block, tuple(field for field, adds in fields if adds)))
         return block
-
-    def _remember(self, data: bytes, block: Block, changed: bool) -> None:
-        if not changed:
-            if len(self.known) >= MOST_REMEMBERED:
-                self.known.clear()
-            self.known[data] = block
-        elif (added := _added(data)) is not None:
-            if len(self._standing) >= MOST_REMEMBERED:
-                self._standing.clear()
-            fields = zip(block.fields, added, strict=True)
-            self._standing[data] = block, tuple(field for field, adds in fields if adds)
 
 
 class Compression:
     """Our heads, in the order in which they go out."""
 
     def __init__(self) -> None:
-        self._encoder = Encoder()
+        self._encoder: Encoder | None = None
+        """``None`` as long as nothing went out but a head that another connection began with too."""
+        self._begun: Fields | None = None
+        """That one."""
         self._known: dict[Fields, bytes] = {}
 
     def resize(self, size: int) -> None:
         """The server's table may be so large."""
-        self._encoder.header_table_size = min(size, LARGEST_TABLE)
-        self._known.clear()
+        encoder, size = self._started(), min(size, LARGEST_TABLE)
+        # Told the same size twice, hpack would forget what it has not said yet.
+        if size != encoder.header_table_size:
+            encoder.header_table_size = size
+            # It would say all sizes there were, also those that are not allowed any more; the smallest and the last one matter
+            # (RFC 7541, 4.2).
+            encoder.table_size_changes = sorted({min(encoder.table_size_changes), size})
+            self._known.clear()
 
     def encode(self, fields: Fields) -> bytes:
         data = self._known.get(fields)
         if data is not None:
             return data
-        resized = bool(self._encoder.table_size_changes)
-        before = _mark(self._encoder.header_table)
-        data = self._encoder.encode(fields)
-        if not _same(before, _mark(self._encoder.header_table)):
+        fresh = self._encoder is None and self._begun is None
+        if fresh and (data := _first.get(fields)) is not None:
+            self._begun = fields
+            return data
+        encoder = self._started()
+        resized = bool(encoder.table_size_changes)
+        before = _mark(encoder.header_table)
+        data = encoder.encode(fields)
+        if len(data) > LONGEST_REMEMBERED:
             self._known.clear()
-        elif not resized and len(data) <= LONGEST_REMEMBERED:
-            if len(self._known) >= MOST_REMEMBERED:
-                self._known.clear()
-            self._known[fields] = data
+            return data
+        if fresh:
+            _remember(_first, fields, data)
+        if not _same(before, _mark(encoder.header_table)):
+            self._known.clear()
+        elif not resized:
+            _remember(self._known, fields, data)
         return data
+
+    def _started(self) -> Encoder:
+        """The encoder, which has seen what went out."""
+        if self._encoder is None:
+            self._encoder = Encoder()
+            if self._begun is not None:
+                self._encoder.encode(self._begun)
+        return self._encoder
+
+
+def _remember(known: dict[_Key, _Value], key: _Key, value: _Value) -> None:
+    if len(known) >= MOST_REMEMBERED:
+        known.clear()
+    known[key] = value

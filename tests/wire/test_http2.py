@@ -674,9 +674,9 @@ def test_unknown_settings_mean_nothing() -> None:
 
 def test_the_servers_table_size_does_not_size_ours() -> None:
     connection, _ = opened({1: 1 << 30})
-    assert connection._compression._encoder.header_table_size == 4096
+    assert connection._compression._started().header_table_size == 4096
     connection.receive(peer.settings({1: 100}))
-    assert connection._compression._encoder.header_table_size == 100
+    assert connection._compression._started().header_table_size == 100
 
 
 def test_a_smaller_table_is_told_once_and_kept_to() -> None:

@@ -1,12 +1,15 @@
 """Remembered blocks of header fields, against a decoder that remembers none."""
 
+from collections.abc import Sequence
+
 import pytest
 from hpack import Decoder
 from hpack.exceptions import HPACKError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kbalance.wire.http2_compression import LARGEST_TABLE, Decompression
+from kbalance.wire.http2_compression import LARGEST_TABLE, Compression, Decompression
+from kbalance.wire.http2_fields import fields_of
 from kbalance.wire.http2_frames import Violation
 
 
@@ -75,3 +78,35 @@ def test_what_was_remembered_fills_the_table_and_no_more() -> None:
     assert ours.decode(oldest).fields == tuple(reference.decode(oldest, raw=True))
     with pytest.raises(Violation):
         ours.decode(b"\xff" + bytes([oldest[1] + 1]))
+
+
+HEADS = [
+    fields_of(b"GET", b"http", b"web", path, [(b"a", value)]) for path in (b"/", b"/a") for value in (b"1", b"2", b"x" * 5000)
+]
+SIZES = (0, 64, LARGEST_TABLE)
+
+
+@given(st.lists(st.lists(st.sampled_from((*HEADS, *SIZES)), max_size=12), max_size=4))
+def test_heads_are_read_as_they_were_meant_on_every_connection(connections: Sequence[Sequence[object]]) -> None:
+    for told in connections:
+        ours, theirs = Compression(), Decoder()
+        for one in told:
+            if isinstance(one, int):
+                ours.resize(one)
+                theirs.max_allowed_table_size = one
+            else:
+                assert tuple(theirs.decode(ours.encode(one), raw=True)) == one  # type: ignore[arg-type]
+
+
+def test_a_connection_begins_as_the_one_before() -> None:
+    first, second = Compression(), Compression()
+
+    assert [second.encode(head) for head in HEADS] == [first.encode(head) for head in HEADS]
+
+
+def test_what_refers_to_nothing_is_known_on_the_next_connection() -> None:
+    first, second = Decompression(1 << 16), Decompression(1 << 16)
+
+    assert second.decode(OK + OWN) is first.decode(OK + OWN)
+    assert second.decode(NEWEST).fields == ((b"x-pod-name", b"web-1"),)
+    assert Decompression(1 << 15).decode(OK + OWN) is not first.decode(OK + OWN)
