@@ -6,6 +6,7 @@ in the tests.
 """
 
 import struct
+from functools import cache
 
 from kbalance.errors import ExchangeError
 from kbalance.model.words import Failure
@@ -51,6 +52,14 @@ MOST_EMPTY = 10_000
 
 _PLAIN = END_STREAM
 _WHOLE = END_STREAM | END_HEADERS
+
+
+@cache
+def _greeting(max_head: int, window: int, connection_window: int) -> bytes:
+    """What a client begins with (3.4)."""
+    own = ((frames.ENABLE_PUSH, 0), (frames.INITIAL_WINDOW_SIZE, window), (frames.MAX_HEADER_LIST_SIZE, max_head))
+    more = connection_window - DEFAULT_WINDOW
+    return PREFACE + frames.settings(own) + (frames.window_update(0, more) if more else b"")
 
 
 class Http2Connection:
@@ -107,10 +116,7 @@ class Http2Connection:
         self._left = False
         """Whether we have said goodbye."""
         self._lost: str | None = None
-        own = ((frames.ENABLE_PUSH, 0), (frames.INITIAL_WINDOW_SIZE, window), (frames.MAX_HEADER_LIST_SIZE, max_head))
-        self._out = bytearray(PREFACE + frames.settings(own))
-        if connection_window > DEFAULT_WINDOW:
-            self._out += frames.window_update(0, connection_window - DEFAULT_WINDOW)
+        self._out = bytearray(_greeting(max_head, window, connection_window))
 
     def __repr__(self) -> str:
         state = "lost" if self._lost is not None else "closing" if self.closing else "open"
@@ -287,8 +293,9 @@ class Http2Connection:
 
     def _take(self, frame: Frame, events: list[Event]) -> None:
         kind = frame.kind
-        self._check_begin(kind, frames.written(*frame)[:60])
-        self._begun = True
+        if not self._begun:
+            self._check_begin(kind, frames.written(*frame)[:60])
+            self._begun = True
         if self._head or kind == CONTINUATION or (kind == HEADERS and not frame.flags & END_HEADERS):
             self._collect(frame, events)
         elif kind == HEADERS:
@@ -367,7 +374,9 @@ class Http2Connection:
         elif not end:
             self._count_empty()
         if self._eager:
-            self._give_back(size)
+            self._used += size
+            if 2 * self._used >= self._full_connection:
+                self._open_window()
         else:
             if length:
                 self._unread[stream.number] = self._unread.get(stream.number, 0) + length
@@ -389,7 +398,6 @@ class Http2Connection:
         self._give_back(size)
 
     def _end(self, stream: Stream, events: list[Event]) -> None:
-        stream.end()
         del self._streams[stream.number]
         events.append(End(stream.number, stream.trailers))
         if stream.sending:
@@ -419,9 +427,12 @@ class Http2Connection:
         """These bytes need no room any more; the connection's window opens once it is worth a frame."""
         self._used += amount
         if 2 * self._used >= self._full_connection:
-            self._out += frames.window_update(0, self._used)
-            self._window += self._used
-            self._used = 0
+            self._open_window()
+
+    def _open_window(self) -> None:
+        self._out += frames.window_update(0, self._used)
+        self._window += self._used
+        self._used = 0
 
     def _widen(self, stream: Stream, unread: int) -> None:
         """The same for a stream."""

@@ -35,6 +35,7 @@ class Stream:
             if not end:
                 raise Malformed("a second head")
             self.trailers = block.trailers
+            self._check_end()
             return None
         status, fields, length = block.head
         head = Head(self.number, status, fields)
@@ -47,6 +48,8 @@ class Stream:
         else:
             self.answered = True
             self.left = 0 if self._method == b"HEAD" or status in (204, 304) else length
+            if end:
+                self._check_end()
         return head
 
     def part(self, size: int, *, end: bool) -> None:
@@ -58,7 +61,6 @@ class Stream:
             if self.left < 0 or (self.left and end):
                 raise Malformed("a body that is not as long as announced")
 
-    def end(self) -> None:
-        """Nothing more comes."""
+    def _check_end(self) -> None:
         if self.left:
             raise Malformed("a body that is not as long as announced")
