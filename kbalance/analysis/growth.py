@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from kbalance.model.record import FirstAnswers
 from kbalance.model.report import Newcomer, ScaleOut
+from kbalance.model.words import Profile
 
 
 def scale_out(
@@ -27,7 +28,7 @@ def scale_out(
     """
     answered: dict[str, dict[str, float]] = {}
     requests: dict[str, int] = {}
-    for told in firsts:
+    for told in sorted(firsts, key=lambda told: list(Profile).index(told.profile)):
         profile = told.profile.value
         requests[profile] = requests.get(profile, 0) + told.requests
         seen = answered.setdefault(profile, {})

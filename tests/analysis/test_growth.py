@@ -38,6 +38,12 @@ def test_the_first_of_several_workers_counts_and_their_requests_add_up() -> None
     assert (found.newcomers[0].first_s, found.requests) == ({"single": 3.0}, {"single": 20})
 
 
+def test_profiles_stand_in_their_own_order_whoever_ends_first() -> None:
+    found = grown(heard(Profile.STOCK), heard(Profile.SHORT_LIVED), heard(Profile.SINGLE), since={})
+
+    assert list(found.requests) == ["single", "short-lived", "stock"]
+
+
 def test_an_address_means_the_endpoint_that_has_it() -> None:
     told = FirstAnswers(profile=Profile.PER_ENDPOINT, requests=4, connections=4, firsts=(("127.0.1.9:80", 131.0),))
 
