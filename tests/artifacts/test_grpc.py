@@ -270,6 +270,13 @@ async def _awaited(call: Any) -> Any:
     return await call
 
 
+def test_the_recipe_of_the_documentation_is_the_text() -> None:
+    page = Path(__file__).parent.parent.parent / "docs" / "balancing-grpc-aio.py"
+    checkout = Setting(service="checkout", namespace="shop", port=80, endpoint_port=9000, grpc=True, http2=True)
+
+    assert page.read_text(encoding="utf-8") == text("client-side-balancing", "kbalance_grpc_aio.py", checkout)
+
+
 def test_a_channel_by_addresses_waits_for_the_first_list_and_says_when_there_is_none() -> None:
     if grpc is None:
         unmet("the package grpcio")

@@ -145,6 +145,7 @@ import asyncio
 import logging
 
 import grpc.aio
+
 from kbalance.balancing import DnsEndpoints, EndpointSlices, Known, News, Origin, Source
 
 HOST = {{host}}
