@@ -116,6 +116,19 @@ class Http2:
     def answer(self, stream: int, body: bytes = b"hello", fields: Iterable[tuple[bytes, bytes]] = OK) -> None:
         self.send(self.answered(stream, body, fields))
 
+    def answer_with(
+        self, stream: int, head: Iterable[tuple[bytes, bytes]], body: bytes, trailers: tuple[tuple[bytes, bytes], ...]
+    ) -> None:
+        """All of it made by hand; without body and trailers there is a head alone."""
+        self.peer.server.left()
+        bare = not body and not trailers
+        parts = [self.writer.head(stream, head, end=bare)]
+        if body:
+            parts.append(frames.body(stream, body, end=not trailers))
+        if trailers:
+            parts.append(self.writer.trailers(stream, trailers))
+        self.send(*parts)
+
     def refuse(self, stream: int) -> None:
         self.peer.server.left()
         self.send(frames.reset(stream, 7))
