@@ -17,11 +17,15 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
+GRPC = (ROOT / "docs" / "grpc.md").read_text(encoding="utf-8")
+
+
 def commands() -> list[str]:
-    """Every kbalance command line in the README's shell and workflow blocks, code spans and the help pages' examples."""
-    blocks = re.findall(r"```(?:sh|yaml)\n(.*?)```", README.replace("\\\n", " "), re.DOTALL)
+    """Every kbalance command line in shell and workflow blocks, in code spans, and in the help pages' examples."""
+    text = README + GRPC
+    blocks = re.findall(r"```(?:sh|yaml)\n(.*?)```", text.replace("\\\n", " "), re.DOTALL)
     lines = [line.strip() for block in blocks for line in block.splitlines() if line.strip().startswith("kbalance ")]
-    spans = [span for span in re.findall(r"`(kbalance [^`]+)`", README) if "CAUSE" not in span]
+    spans = [span for span in re.findall(r"`(kbalance [^`]+)`", text) if "CAUSE" not in span]
     pages = [cli.help or "", *(command.help or "" for command in cli.commands.values())]
     joined = "\n".join(pages).replace("\\\n", " ")
     examples = [line.strip().split("   ")[0] for line in joined.splitlines() if line.strip().startswith("kbalance ")]
