@@ -19,11 +19,13 @@ from kbalance.model.report import (
     Forecast,
     IdentityReport,
     Latency,
+    Newcomer,
     ProfileReport,
     Recommendation,
     Report,
     RequestCounts,
     RuledOut,
+    ScaleOut,
     ServerLifetime,
     Threshold,
     UnknownLoad,
@@ -531,11 +533,19 @@ def _grpc() -> Report:
         report,
         protocol=Protocol.GRPC,
         protocol_because="the port has appProtocol grpc",
+        scale_out=_grown("web-6d4cf56db6-new1"),
         profiles=tuple(
             replace(p, protocol="grpc", connections=replace(p.connections, streams_max=4 if p in (single, stock) else 1))
             for p in profiles
         ),
     )
+
+
+def _grown(*names: str) -> ScaleOut:
+    """These joined while kbalance watched, and held connections never met them."""
+    first_s = {"single": None, "pooled": None, "short-lived": 0.42, "per-endpoint": 1.1}
+    newcomers = tuple(Newcomer(name=name, ready_s=20.3, first_s=first_s) for name in names)
+    return ScaleOut(duration_s=60.0, every_s=0.5, before=3, requests=dict.fromkeys(first_s, 1500), newcomers=newcomers)
 
 
 HOSTILE = (
@@ -571,6 +581,8 @@ def _hostile() -> Report:
         recommendations=(replace(FIXES[0], title=first, why=second, costs=HOSTILE, artifacts=(artifact,)),),
         thresholds=(Threshold(expression=first, value=None, passed=False),),
         notices=HOSTILE,
+        protocol_because=second,
+        scale_out=_grown(*HOSTILE),
         vantages=(
             VantageReport(worker=0, vantage=Vantage(kind="job", node=first, zone=second), profiles=(profiles[2],)),
             VantageReport(worker=1, vantage=Vantage(kind="job", node=third, zone=second), profiles=(blind,)),

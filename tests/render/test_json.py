@@ -176,6 +176,8 @@ NOUNS: list[tuple[str, type, set[str]]] = [
     ("target", targets.Target, {"url"}),
     ("vantage", nouns.Vantage, set()),
     ("vantage_report", nouns.VantageReport, set()),
+    ("scale_out", nouns.ScaleOut, set()),
+    ("newcomer", nouns.Newcomer, set()),
     ("facts", targets.Facts, set()),
     ("service", targets.ServiceFacts, set()),
     ("endpoint_facts", targets.EndpointFacts, {"port"}),
@@ -226,8 +228,9 @@ def _paths(node: object, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str
         items = list(node.items())
     elif isinstance(node, list):
         items = list(enumerate(node[:1]))
+    by_name = "parameters" in path or "first_s" in path or path == ("scale_out", "requests")
     for key, item in items:
-        if isinstance(key, str) and "parameters" not in path:
+        if isinstance(key, str) and not by_name:
             yield (*path, key)
         yield from _paths(item, (*path, key))
 

@@ -3,7 +3,8 @@
 from collections.abc import Collection
 
 from kbalance.analysis.case import Case
-from kbalance.analysis.checks.clients import GRPC, HTTP2, crowded, says, slots
+from kbalance.analysis.checks.clients import crowded, slots
+from kbalance.analysis.protocols import GRPC, HTTP2, says
 from kbalance.analysis.samplesize import chance_above, expected_busiest
 from kbalance.analysis.wording import count, listed, times
 from kbalance.model.report import ProfileReport

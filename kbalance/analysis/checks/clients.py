@@ -3,18 +3,15 @@
 from collections.abc import Collection
 
 from kbalance.analysis.case import Case, Conclusion, fair_fresh, held, settings, spreading_fresh, static_explanations
+from kbalance.analysis.protocols import HTTP2, says
 from kbalance.analysis.samplesize import expected_busiest
 from kbalance.analysis.wording import PROTOCOL_NAMES, count, exchange, odds, times
 from kbalance.model.report import ProfileReport
-from kbalance.model.target import ServiceFacts
 from kbalance.model.words import Confidence, Placement, PoolPolicy, Profile, Protocol, Spread
 
 CROWDED = 2.0
 """Requests on the fullest connection over the pool's mean, from which on the pool's order and not the draw makes the load uneven:
 below, the draw of a few connections already does more."""
-
-GRPC = frozenset(("grpc", "grpcs"))
-HTTP2 = GRPC | {"http2", "h2", "h2c"}
 
 CROWDED_REQUESTS = 5
 """And so many requests more than the mean, or the pool was hardly used."""
@@ -110,23 +107,6 @@ def _unmeasured(case: Case, shown: Collection[ProfileReport]) -> tuple[str, ...]
     if shown or case.stock is not None:
         return ()
     return ("How many connections an ordinary client takes was not measured; add --profile stock.",)
-
-
-def says(service: ServiceFacts | None, protocols: Collection[str]) -> str | None:
-    """The words by which the API tells that a port speaks one of these, `GRPC` or `HTTP2`.
-
-    Source: KEP-3726 (kubernetes.io/h2c); istio.io/latest/docs/ops/configuration/traffic-management/protocol-selection (names are
-    ``protocol-suffix``; grpc-web goes over HTTP/1.1 as well).
-    """
-    protocol, name = (service.app_protocol or "", service.port_name or "") if service is not None else ("", "")
-    if _protocol(protocol) in protocols:
-        return f"appProtocol {protocol}"
-    return f"the name {name}" if _protocol(name) in protocols else None
-
-
-def _protocol(word: str) -> str:
-    word = word.lower().removeprefix("kubernetes.io/")
-    return "grpc-web" if word.startswith("grpc-web") else word.partition("-")[0]
 
 
 def connection_pinning(case: Case) -> Conclusion | None:

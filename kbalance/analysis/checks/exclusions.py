@@ -1,12 +1,13 @@
 """Why a cause is not there: the fact or number that speaks against it; ``None`` where it is merely not shown."""
 
 from kbalance.analysis.case import Case, fair_fresh, held, met
-from kbalance.analysis.checks.clients import HTTP2, pool_order, says
+from kbalance.analysis.checks.clients import pool_order
 from kbalance.analysis.checks.endpoints import endpoint_failing, slow_endpoint
 from kbalance.analysis.checks.membership import not_ready
 from kbalance.analysis.checks.proxied import per_request_balancing
 from kbalance.analysis.checks.settings import external_traffic_policy
 from kbalance.analysis.expectation import from_outside
+from kbalance.analysis.protocols import HTTP2, says
 from kbalance.analysis.wording import count, exchange, millis, percent, times
 from kbalance.model.words import FactsSource, Placement
 
