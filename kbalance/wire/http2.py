@@ -287,7 +287,8 @@ class Http2Connection:
     def _check_begin(self, kind: int, start: bytes) -> None:
         """SETTINGS come first (3.4)."""
         if not self._begun and kind != SETTINGS:
-            raise Violation(ErrorCode.PROTOCOL_ERROR, f"not HTTP/2: {start.decode('latin-1')!a}")
+            line = start.partition(b"\r\n")[0].decode("latin-1")
+            raise Violation(ErrorCode.PROTOCOL_ERROR, f"not HTTP/2: {line!a}")
 
     # Frames
 

@@ -267,13 +267,13 @@ NOT_HTTP2: dict[str, tuple[Script, tuple[Failure, ...], str]] = {
 }
 
 
-@pytest.mark.parametrize("profile", [Profile.SHORT_LIVED, Profile.SINGLE, Profile.POOLED])
+@pytest.mark.parametrize("profile", [Profile.SHORT_LIVED, Profile.POOLED])
 @pytest.mark.parametrize(("script", "failures", "detail"), NOT_HTTP2.values(), ids=NOT_HTTP2)
 def test_what_speaks_no_http2_is_told(script: Script, failures: tuple[Failure, ...], detail: str, profile: Profile) -> None:
     timeout_s = 0.3 if Failure.TIMEOUT in failures else 5.0
     with Server(script) as server:
         streams = 1 if profile is Profile.SHORT_LIVED else 2
-        spec = plan(profile, server.address, 3, slots=1 if profile is Profile.SINGLE else 3, streams=streams)
+        spec = plan(profile, server.address, 3, slots=3, streams=streams)
         observations, sums = finish(make_driver(spec, protocol=H2C, timeout_s=timeout_s))
 
     assert (sums.answered, sums.abandoned, sums.retried) == (0, 0, 0)
