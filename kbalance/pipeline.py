@@ -5,9 +5,9 @@ from dataclasses import dataclass, field, replace
 from time import gmtime, strftime
 
 from kbalance import __version__
-from kbalance.analysis import advice, planning, rules, thresholds
+from kbalance.analysis import planning
 from kbalance.analysis.account import Account
-from kbalance.analysis.case import NOBODY
+from kbalance.analysis.case import NOBODY, Case
 from kbalance.analysis.growth import scale_out
 from kbalance.errors import DiscoveryError, KbalanceError, TargetError, TrafficError
 from kbalance.kube.joining import EVERY_S, Joining
@@ -68,7 +68,7 @@ def measure(
     """
     started = _now()
     facts = subject.read_facts()
-    thresholds.check_facts(options, facts)
+    _check_thresholds(options, facts)
     account = Account(facts, options, subject.zones)
     account.add(Started(vantage=subject.vantage))
     after = _After(subject)
@@ -104,7 +104,7 @@ def measure_elsewhere(
     """
     started, began_s = _now(), clock()
     facts = subject.read_facts()
-    thresholds.check_facts(options, facts)
+    _check_thresholds(options, facts)
     accounts = [Account(facts, planning.share(options, workers, worker), subject.zones) for worker in range(workers)]
     records: list[list[Record]] = [[] for _ in range(workers)]
     told: dict[int, Progressed] = {}
@@ -166,6 +166,13 @@ class _After:
             every_s=EVERY_S,
             before=len(self._facts.ready) if self._facts is not None else 0,
         )
+
+
+def _check_thresholds(options: Options, facts: Facts) -> None:
+    if options.thresholds:
+        from kbalance.analysis import thresholds
+
+        thresholds.check_facts(options, facts)
 
 
 def facts_of_addresses(addresses: tuple[Address, ...]) -> Facts:
@@ -240,6 +247,9 @@ def _conclude(
     later: _After,
 ) -> Report:
     """What the accounts say, once the cluster was asked again."""
+    # Loaded when the traffic is over, which would start later otherwise.
+    from kbalance.analysis import advice, rules
+
     measured = [a for a in accounts if a.calibrated is not None]
     for account in accounts:
         if account.gave_up is not None and not measured:
@@ -281,6 +291,10 @@ def _conclude(
         protocol_because=calibrated.protocol_because if calibrated else "",
         scale_out=grown,
     )
+    if not options.thresholds:
+        return report
+    from kbalance.analysis import thresholds
+
     return replace(report, thresholds=thresholds.judged(report, options.thresholds))
 
 
@@ -300,11 +314,11 @@ def _read_again(subject: Subject) -> tuple[Facts | None, tuple[str, ...]]:
         return None, (f"The cluster could not be asked again, so a change during the run would not be known: {error}",)
 
 
-def _case(subject: Subject, facts: Facts, after: Facts | None, account: Account, options: Options, started: str) -> rules.Case:
+def _case(subject: Subject, facts: Facts, after: Facts | None, account: Account, options: Options, started: str) -> Case:
     profiles = account.settle()
     calibrated = account.calibrated
     vantage = _vantage(subject, account)
-    return rules.Case(
+    return Case(
         target=subject.target,
         facts=facts,
         facts_after=after,
@@ -344,7 +358,7 @@ def _vantage(subject: Subject, account: Account) -> Vantage:
     return replace(vantage, address=vantage.address or local)
 
 
-def _place(case: rules.Case, worker: int) -> str:
+def _place(case: Case, worker: int) -> str:
     """What a reader calls a vantage point: its node; the index tells two on one node apart."""
     node = case.vantage.node if case.vantage is not None else None
     return f"{node} (worker {worker})" if node else f"worker {worker}"
@@ -355,7 +369,7 @@ def _error(gave_up: GaveUp) -> KbalanceError:
     return kinds.get(gave_up.kind, TrafficError)(gave_up.message)
 
 
-def _notices(subject: Subject, facts: Facts, accounts: Sequence[Account], together: Account, case: rules.Case) -> Iterator[str]:
+def _notices(subject: Subject, facts: Facts, accounts: Sequence[Account], together: Account, case: Case) -> Iterator[str]:
     yield from facts.notices
     for worker, account in enumerate(accounts):
         if account.gave_up is not None:

@@ -82,4 +82,7 @@ def test_a_probe_over_http_loads_only_what_it_uses() -> None:
 
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60).stdout
 
-    assert set(out.split()) & {"ssl", "asyncio", "httpx", "tabulate", "kubernetes", "urllib.request"} == set()
+    loaded = set(out.split())
+    assert loaded & {"ssl", "asyncio", "httpx", "tabulate", "kubernetes", "urllib.request"} == set()
+    # Before the first request, that is.
+    assert loaded & {"kbalance.analysis.rules", "kbalance.analysis.advice", "kbalance.analysis.thresholds"} == set()

@@ -2,7 +2,9 @@ from dataclasses import replace
 
 import pytest
 
-from kbalance.analysis.advice import WAYS_OUT, recommend, setting_of
+from kbalance.analysis.advice import NO_WAY_OUT, recommend
+from kbalance.analysis.advice.settings import setting_of
+from kbalance.analysis.advice.ways import WAYS_OUT
 from kbalance.analysis.artifacts import Setting
 from kbalance.analysis.case import Case
 from kbalance.analysis.rules import RULES, diagnose
@@ -38,6 +40,7 @@ def advised(of: Case) -> dict[str, Recommendation]:
 
 def test_every_cause_has_its_ways_out() -> None:
     assert {rule.id for rule in RULES} == set(WAYS_OUT)
+    assert {cause for cause, ways in WAYS_OUT.items() if not ways} == NO_WAY_OUT
 
 
 def test_pinning_is_answered_with_what_this_run_measured() -> None:

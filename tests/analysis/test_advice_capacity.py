@@ -6,7 +6,8 @@ from statistics import mean
 
 import pytest
 
-from kbalance.analysis.advice import forecasts, recommend, setting_of
+from kbalance.analysis.advice import forecasts, recommend
+from kbalance.analysis.advice.settings import setting_of
 from kbalance.analysis.advice.shape import each_keeps
 from kbalance.analysis.artifacts import Setting
 from kbalance.analysis.case import Case

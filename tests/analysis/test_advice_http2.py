@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from kbalance.analysis.advice import recommend, setting_of
+from kbalance.analysis.advice import recommend
+from kbalance.analysis.advice.settings import setting_of
 from kbalance.analysis.case import NOBODY, Case
 from kbalance.analysis.rules import diagnose
 from kbalance.model.report import Recommendation

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from kbalance.analysis.advice import WAYS_OUT
+from kbalance.analysis.advice.ways import WAYS_OUT
 from kbalance.analysis.artifacts import FIXES, Setting, artifacts
 from kbalance.analysis.artifacts.text import fill, shell, wrapped
 from kbalance.model.report import Artifact

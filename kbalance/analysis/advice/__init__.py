@@ -5,7 +5,19 @@ to which, `ranking` in which order. The texts to paste are in `kbalance.analysis
 """
 
 from kbalance.analysis.advice.capacity import forecasts
-from kbalance.analysis.advice.settings import setting_of
-from kbalance.analysis.advice.ways import WAYS_OUT, recommend
+from kbalance.analysis.case import Case
+from kbalance.model.report import Diagnosis, Recommendation
 
-__all__ = ["WAYS_OUT", "forecasts", "recommend", "setting_of"]
+__all__ = ["NO_WAY_OUT", "forecasts", "recommend"]
+
+NO_WAY_OUT = frozenset({"healthy", "per-request-balancing", "server-lifetime"})
+"""Causes that ask for no change; whoever finds nothing else need not wait until all the texts are loaded."""
+
+
+def recommend(case: Case, diagnosis: Diagnosis) -> tuple[Recommendation, ...]:
+    """The ways out of every finding, those of the leading one first."""
+    if NO_WAY_OUT.issuperset(finding.cause for finding in diagnosis.findings):
+        return ()
+    from kbalance.analysis.advice import ways
+
+    return ways.recommend(case, diagnosis)
