@@ -382,9 +382,11 @@ def _notices(subject: Subject, facts: Facts, accounts: Sequence[Account], togeth
     if statuses and not calibrated.troubles and all(300 <= status < 500 for status in statuses):
         codes = " or ".join(str(status) for status in statuses)
         yield f"Every answer to the first requests had status {codes}: is that the page you mean (--path, -H)?"
-    asked = calibrated.plan.request.path
-    if asked != subject.target.path:
-        yield f"No path was given, so {asked} was asked, which tells who answers (--path chooses another)."
+    request = calibrated.plan.request
+    if request.path != subject.target.path:
+        grpc = request.protocol is Protocol.GRPC
+        what, asked, option = ("method", request.path[1:], "--grpc-method") if grpc else ("path", request.path, "--path")
+        yield f"No {what} was given, so {asked} was asked, which tells who answers ({option} chooses another)."
     if facts.source is FactsSource.ANSWERS:
         yield (
             "The endpoints are known from their answers alone: one that never answered is not in the list, and the"

@@ -106,6 +106,9 @@ def test_podinfo_from_a_job(servers: Stage) -> None:
     jsonschema.validate(ended.report, schema())
     assert protocol(ended) == ("grpc", "the Service's port has appProtocol grpc")
     assert ended.report["identity"]["path"] == "/info.InfoService/Info"
+    assert ended.report["notices"] == [
+        "No method was given, so info.InfoService/Info was asked, which tells who answers (--grpc-method chooses another)."
+    ]
     assert ended.report["vantage"]["kind"] == "job"
     assert servers.cluster.leftovers(servers.namespace) == []
 
