@@ -26,6 +26,9 @@ from kbalance.wire.streams import StreamConnection
 
 MOST_TRIES: Final = 3
 """Of a request that the server says it has not looked at; one that refuses again and again is not merely on its way out."""
+MOST_HELD: Final = 8
+"""Requests that go out together, as a system call for each is dear; the server then works at these while the next are made, and
+none waits long for the ones behind it, which would count as latency."""
 
 
 class Call:
@@ -118,7 +121,7 @@ class ManyAtOnce(Carrier):
 class Multiplexed(Exchanges[ManyAtOnce]):
     """Requests on streams of their own."""
 
-    __slots__ = ("_body", "_fields", "_grpc", "_path", "_touched", "_whole")
+    __slots__ = ("_body", "_fields", "_grpc", "_held", "_path", "_touched", "_whole")
 
     _slots: SharedSlots[ManyAtOnce]
 
@@ -131,6 +134,8 @@ class Multiplexed(Exchanges[ManyAtOnce]):
         """Whether the body tells something."""
         self._touched: dict[int, ManyAtOnce] = {}
         """Connections that have something to send, by descriptor."""
+        self._held = 0
+        """Requests that wait for the next push."""
 
     # Sending
 
@@ -144,6 +149,9 @@ class Multiplexed(Exchanges[ManyAtOnce]):
         self._give(carrier, Call(due, now))
         if carrier.left <= 0 or now >= carrier.expires:
             self._retire(carrier)
+        self._held += 1
+        if self._held >= MOST_HELD:
+            self._push()
 
     def _give(self, carrier: ManyAtOnce, call: Call) -> None:
         if carrier.waiting or len(carrier.calls) >= carrier.most:
@@ -166,6 +174,7 @@ class Multiplexed(Exchanges[ManyAtOnce]):
 
     def _push(self) -> None:
         """Sends what connections have to send, each once, however many requests that is."""
+        self._held = 0
         while self._touched:
             fd, carrier = self._touched.popitem()
             conn = carrier.conn
