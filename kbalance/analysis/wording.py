@@ -87,7 +87,7 @@ FAILURE_WORDS = {
     Failure.TIMEOUT: "no answer in time",
     Failure.RESET: "connection reset",
     Failure.CLOSED: "connection closed before the answer was complete",
-    Failure.MALFORMED: "answer is not HTTP",
+    Failure.MALFORMED: "malformed answer",
     Failure.TOO_LARGE: "answer too large",
     Failure.STATUS: "status 500 or above",
 }

@@ -77,7 +77,7 @@ def _options(ctx: click.Context, scenario: Scenario, given: dict[str, Any]) -> O
     renamed = {"timeout_s": "timeout", "deadline_s": "deadline", "watch_s": "watch_scale_out"}
     wanted: dict[str, Any] = {k: v for k, v in scenario.options.items() if renamed.get(k, k) not in named}
     if "rate" not in named:
-        wanted["rate"] = None
+        wanted.setdefault("rate", None)
     return replace(options, **wanted)
 
 

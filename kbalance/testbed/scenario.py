@@ -288,6 +288,8 @@ _LIST = (
         pods=(PodSpec(http2=True, identity=Identity.HEADER, max_age_s=1.0),) * 3,
         port_name="grpc",
         app_protocol="grpc",
+        # As fast as these pods answer, all would be over before their second is.
+        options={"rate": 150.0},
     ),
 )
 

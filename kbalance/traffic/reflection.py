@@ -98,7 +98,7 @@ class _Talk:
                 return []
             except NoMessage as error:
                 raise TrafficError(f"Server reflection answered what is no message of it: {error}.") from error
-        raise TrafficError("The server offers no reflection, so JSON cannot be encoded for it; give --grpc-data as hex:BYTES.")
+        raise TargetError("The server offers no reflection, so JSON cannot be encoded for it; give --grpc-data as hex:BYTES.")
 
     def _call(self, method: str, message: bytes) -> tuple[Status, bytes]:
         request = replace(self._request, path=f"/{method}", body=frame(message))

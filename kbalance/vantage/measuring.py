@@ -216,7 +216,7 @@ class _Calibrating:
             statuses=tuple(sorted({sample.status for sample in sampling.samples})),
             local=sampling.samples[0].local if sampling.samples else None,
             protocol_because=self._wanted.because if self._protocol is not Protocol.HTTP1 or self._wanted.protocol else "",
-            troubles=tuple(dict.fromkeys(sample.trouble for sample in sampling.samples if sample.trouble)),
+            troubles=_troubles(sampling),
         )
         return _Found(record=record, identifier=calibration.identifier, largest=sampling.largest, samples=sampling.samples)
 
@@ -228,6 +228,19 @@ class _Calibrating:
             path=path if path != self._task.target.path else None,
             rejected=() if calibration.identifier else calibration.reasons,
         )
+
+
+def _troubles(sampling: Sampling) -> tuple[str, ...]:
+    """What gRPC servers said that did not do what they were asked, and who it was where that were not all."""
+    who: dict[str, dict[str, None]] = {}
+    for sample in sampling.samples:
+        if sample.trouble:
+            who.setdefault(sample.trouble, {})[sample.endpoint or ""] = None
+    asked = {sample.endpoint for sample in sampling.samples}
+    return tuple(
+        f"{identity.listed(endpoints)}: {trouble}" if "" not in endpoints and len(endpoints) < len(asked) else trouble
+        for trouble, endpoints in who.items()
+    )
 
 
 def _check_download(plan: TrafficPlan, largest: int) -> None:

@@ -288,7 +288,8 @@ class Http2Connection:
         """SETTINGS come first (3.4)."""
         if not self._begun and kind != SETTINGS:
             line = start.partition(b"\r\n")[0].decode("latin-1")
-            raise Violation(ErrorCode.PROTOCOL_ERROR, f"not HTTP/2: {line!a}")
+            hint = "; give --protocol http1" if line.startswith(("HTTP/1", "<")) else ""
+            raise Violation(ErrorCode.PROTOCOL_ERROR, f"not HTTP/2: {line!a}{hint}")
 
     # Frames
 

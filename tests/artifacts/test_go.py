@@ -21,6 +21,7 @@ PACKAGES = {
 GRPC = {
     "balanced": ("client-side-balancing", "round_robin.go"),
     "aging": ("shorter-lifetime", "max_age.go"),
+    "named": ("tell-who-answers", "pod_name_grpc.go"),
 }
 MODULE = "module snippets.test\n\ngo 1.22\n"
 GRPC_MODULE = "google.golang.org/grpc@v1.85.0"

@@ -143,6 +143,36 @@ def test_a_python_server_ends_connections_and_no_call_fails() -> None:
     assert len(set(peers)) == 3
 
 
+def test_a_python_server_says_which_pod_it_is_beside_what_its_handlers_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    if grpc is None:
+        unmet("the package grpcio")
+    monkeypatch.setenv("POD_NAME", "web-1")
+    space = executed("tell-who-answers", "pod_name_grpc.py", WEB)
+
+    def answer(request: bytes, context: Any) -> bytes:
+        context.set_trailing_metadata((("mine", "1"),))
+        if request == b"fail":
+            context.abort(grpc.StatusCode.NOT_FOUND, "no such thing")
+        return b"ok"
+
+    server = grpc.server(ThreadPoolExecutor(2), interceptors=[space["PodName"]()])
+    handlers = {"Answers": grpc.unary_unary_rpc_method_handler(answer)}
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test.Who", handlers),))
+    port = server.add_insecure_port("127.0.1.1:0")
+    server.start()
+    with grpc.insecure_channel(f"127.0.1.1:{port}") as channel:
+        said, call = channel.unary_unary(METHOD).with_call(b"", timeout=10)
+        with pytest.raises(grpc.RpcError) as failed:
+            channel.unary_unary(METHOD)(b"fail", timeout=10)
+        with pytest.raises(grpc.RpcError) as unknown:
+            channel.unary_unary("/test.Who/Nobody")(b"", timeout=10)
+    server.stop(None).wait()
+
+    assert (said, dict(call.trailing_metadata())) == (b"ok", {"mine": "1", "x-pod-name": "web-1"})
+    assert dict(failed.value.trailing_metadata()) == {"mine": "1", "x-pod-name": "web-1"}
+    assert unknown.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
 @pytest.fixture(scope="session")
 def grpc_js(tmp_path_factory: pytest.TempPathFactory) -> Path:
     npm = tool("npm")

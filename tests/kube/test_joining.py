@@ -66,7 +66,7 @@ def test_who_left_again_still_joined_but_is_no_endpoint(monkeypatch: pytest.Monk
 
     found = watched(monkeypatch, Cluster((old,), (old, new), (old,)))
 
-    assert (found.since, dict(found.endpoints()).keys()) == ({"web-2": 1.0}, {"web-1"})
+    assert (dict(found.since), [name for name, _ in found.endpoints()]) == ({"web-2": 1.0}, ["web-1"])
 
 
 def test_a_reading_that_fails_is_counted_and_the_next_one_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -212,7 +212,7 @@ def test_a_hostile_server_is_told_and_costs_little(step: Step, failure: Failure,
 def test_what_one_server_does_is_not_held_against_the_next() -> None:
     """The connection of a hostile server is given up; the run goes on with others."""
     with Server(in_turn(speaks(endlessly(frames.ping())), speaks(Http2.serve))) as server:
-        observations, sums = finish(make_driver(plan(Profile.SINGLE, server.address, 20, streams=2), protocol=H2C))
+        observations, sums = finish(make_driver(plan(Profile.SINGLE, server.address, 20, streams=1), protocol=H2C))
 
     assert (sums.answered, sums.unanswered) == (19, {Failure.MALFORMED: 1})
     assert [o.closed_by for o in observations] == [Closer.FAILURE, Closer.CLIENT]

@@ -96,9 +96,9 @@ def test_what_makes_no_sense_is_said(server: Address, text: str, path: str, word
 
 def test_a_server_without_reflection_is_told(start_pod: StartPod) -> None:
     expected = f"The server offers no reflection, so JSON cannot be encoded for it; {ADVICE}"
-    assert refusal(TrafficError, "{}", start_pod(http2=True).address) == expected
+    assert refusal(TargetError, "{}", start_pod(http2=True).address) == expected
     with serving(unary("test.v1.Shop", Get=lambda request, context: b"")) as port:
-        assert refusal(TrafficError, "{}", Address("127.0.0.1", port)) == expected
+        assert refusal(TargetError, "{}", Address("127.0.0.1", port)) == expected
 
 
 def _tells(*bodies: bytes, code: bytes = b"0", version: str = "v1") -> Script:

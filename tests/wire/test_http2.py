@@ -598,7 +598,7 @@ def test_another_protocol_is_told_at_once() -> None:
 
     events = connection.receive(b"HTTP/1.1 400 Bad Request\r\n")
 
-    detail = "not HTTP/2: 'HTTP/1.1 400 Bad Request'"
+    detail = "not HTTP/2: 'HTTP/1.1 400 Bad Request'; give --protocol http1"
     assert events == [Broken(1, Failure.MALFORMED, detail, False), Lost(Failure.MALFORMED, detail)]
 
 

@@ -1,5 +1,6 @@
 """What to do where the run could not tell."""
 
+from kbalance.analysis.advice.shape import is_grpc
 from kbalance.analysis.case import Case
 from kbalance.analysis.checks.measurement import inconclusive, invalid_measurement
 from kbalance.analysis.identity import contradicts
@@ -13,7 +14,7 @@ def next_step(case: Case) -> Recommendation:
     if any(map(contradicts, case.identity.rejected)):
         return _correct_the_list()
     if case.identity.source is None and any(p.unidentified for p in case.profiles):
-        return _tell_who_answers()
+        return _tell_who_answers(case)
     lacking = invalid_measurement(case) or inconclusive(case)
     return Recommendation(
         id="measure-again",
@@ -51,12 +52,15 @@ def complete_list(case: Case) -> Recommendation | None:
     )
 
 
-def _tell_who_answers() -> Recommendation:
+def _tell_who_answers(case: Case) -> Recommendation:
     """The application names its Pod."""
     return Recommendation(
         id="tell-who-answers",
         title="Let every answer say which Pod gave it",
-        why="One response header with the Pod's name is enough, for example X-Pod-Name from the variable below.",
+        why="One field of the answer's metadata or trailers with the Pod's name is enough, for example x-pod-name from the "
+        "variable below."
+        if is_grpc(case)
+        else "One response header with the Pod's name is enough, for example X-Pod-Name from the variable below.",
         measured_busiest=None,
         predicted_busiest=None,
         costs=("a line of configuration or code in the application", "the name becomes visible to clients"),

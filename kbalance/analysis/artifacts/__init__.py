@@ -116,10 +116,12 @@ FIXES: dict[str, tuple[Text, ...]] = {
     "check-kube-proxy": (kubernetes.look_at_kube_proxy,),
     "tell-who-answers": (
         kubernetes.pod_name,
-        nginx.pod_name_header,
-        go.pod_name_header,
-        node.pod_name_header,
-        python.pod_name_header,
+        grpc.go_pod_name,
+        grpc.python_pod_name,
+        http(nginx.pod_name_header),
+        http(go.pod_name_header),
+        http(node.pod_name_header),
+        http(python.pod_name_header),
     ),
 }
 """By recommendation: its texts, in the order in which they are read."""

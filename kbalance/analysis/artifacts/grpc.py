@@ -61,6 +61,16 @@ def xds_bootstrap(setting: Setting) -> Artifact | None:
     return Artifact(name="xds-bootstrap.sh", kind="grpc", content=content)
 
 
+def go_pod_name(setting: Setting) -> Artifact | None:
+    """grpc-go's server says who it is."""
+    return None if setting.grpc is False else Artifact(name="pod_name_grpc.go", kind="grpc-go", content=_GO_POD_NAME)
+
+
+def python_pod_name(setting: Setting) -> Artifact | None:
+    """grpcio's server says who it is."""
+    return None if setting.grpc is False else Artifact(name="pod_name_grpc.py", kind="grpc-python", content=_PYTHON_POD_NAME)
+
+
 def _client(setting: Setting, name: str, kind: str, template: str) -> Artifact | None:
     if setting.grpc is False:
         return None
@@ -238,6 +248,57 @@ final class MaxAgeServer {
             .maxConnectionAgeGrace({{grace}}, TimeUnit.SECONDS);
     }
 }
+"""
+
+_GO_POD_NAME = """\
+// Package named makes gRPC servers say in the metadata of every answer which Pod gave it. POD_NAME comes from the Downward API.
+//
+//	grpc.NewServer(grpc.ChainUnaryInterceptor(named.Unary))
+package named
+
+import (
+	"context"
+	"os"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
+)
+
+var pod = metadata.Pairs("x-pod-name", os.Getenv("POD_NAME"))
+
+// Unary goes into the server's options; what the handler itself sets stays.
+func Unary(ctx context.Context, request any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+	if err := grpc.SetHeader(ctx, pod); err != nil {
+		return nil, err
+	}
+	return handler(ctx, request)
+}
+"""
+
+_PYTHON_POD_NAME = """\
+# Makes a gRPC server say in the trailers of every unary answer which Pod gave it. POD_NAME comes from the Downward API.
+#
+#     server = grpc.server(ThreadPoolExecutor(), interceptors=[PodName()])
+import os
+
+import grpc
+
+POD = ("x-pod-name", os.environ["POD_NAME"])
+
+
+class PodName(grpc.ServerInterceptor):
+    def intercept_service(self, continuation, details):
+        handler = continuation(details)
+        if handler is None or handler.unary_unary is None:
+            return handler
+
+        def named(request, context):
+            try:
+                return handler.unary_unary(request, context)
+            finally:
+                context.set_trailing_metadata((*(context.trailing_metadata() or ()), POD))
+
+        return grpc.unary_unary_rpc_method_handler(named, handler.request_deserializer, handler.response_serializer)
 """
 
 _PYTHON_SERVER = """\

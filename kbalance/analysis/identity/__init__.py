@@ -8,6 +8,7 @@ from kbalance.analysis.identity.calibration import Calibration, calibrate, contr
 from kbalance.analysis.identity.candidates import parse_spec
 from kbalance.analysis.identity.extract import Extractor, Family
 from kbalance.analysis.identity.identifier import Identifier
+from kbalance.analysis.identity.known import listed
 from kbalance.analysis.identity.sample import Part, Sample
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "calibrate",
     "contradicts",
     "help_page",
+    "listed",
     "parse_spec",
     "paths_to_try",
 ]
