@@ -107,6 +107,16 @@ class Cluster:
         assert "Traceback" not in err, err
         return Ended(code=process.returncode, out=out, err=err)
 
+    def while_watching(self, namespace: str, act: Callable[[], object], *arguments: str) -> Ended:
+        """A probe of svc/web with ``--watch-scale-out``, and something that is done once all is measured and it watches."""
+        with self.started("probe", "svc/web", "-n", namespace, *SURE, "-o", "json", "-v", *arguments) as process:
+            self.until(process, r"GET .*/log\?.* 200")
+            self.until(process, r"GET .*/endpointslices\?.* 200")
+            act()
+            out, err = process.communicate(timeout=LIMIT_S)
+        assert "Traceback" not in err, err
+        return Ended(code=process.returncode, out=out, err=err)
+
     def interrupted(self, namespace: str, when: str, *arguments: str) -> Ended:
         """A probe of svc/web that gets Ctrl-C once a line like this is seen on stderr."""
         with self.started("probe", "svc/web", "-n", namespace, "-v", "--rate", "60", *arguments) as process:

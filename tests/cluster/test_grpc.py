@@ -242,6 +242,31 @@ def test_a_rollout_during_the_run(cluster: Cluster) -> None:
     assert profile(ended, "pooled")["server_lifetime"]["goaways"] > 0
 
 
+@pytest.mark.parametrize("age", [None, AGE_S], ids=["kept for ever", "with a greatest age"])
+def test_pods_that_are_added_while_kbalance_watches(cluster: Cluster, age: float | None) -> None:
+    """Fresh connections meet them at once, kept ones when their server ends them, or never."""
+    provide_grpc_go(cluster)
+    aged = () if age is None else (f"-max-connection-age={age}s", "-max-connection-age-grace=1s")
+    watching = ("--watch-scale-out", "20s", "--requests", "60")
+    with staged(cluster, calls("web", "grpc-go", 2, *aged), calling()) as stage:
+        ended = cluster.while_watching(
+            stage.namespace, lambda: stage.kubectl("scale", "deployment/web", "--replicas=4"), *watching, *EACH
+        )
+
+    grown = ended.report["scale_out"]
+    assert (ended.code, causes(ended)[0]) == (0, "http2-multiplexing"), ended.report["diagnosis"]["summary"]
+    assert (grown["before"], len(grown["newcomers"])) == (2, 2)
+    firsts = [newcomer["first_s"] for newcomer in grown["newcomers"]]
+    assert all(first["short-lived"] is not None for first in firsts), firsts
+    kept = [first[name] for first in firsts for name in ("single", "pooled", "stock")]
+    if age is None:
+        assert kept == [None] * 6
+        assert "stale-membership" in causes(ended)
+    else:
+        assert all(first["pooled"] is not None for first in firsts), firsts
+        assert "stale-membership" not in causes(ended)
+
+
 def refusing() -> Object:
     """A Pod that counts as ready and has nobody listening where the Service sends to."""
     one = calls("broken", "agnhost", 1)
