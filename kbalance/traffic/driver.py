@@ -152,7 +152,8 @@ class Driver:
 def _kind(protocol: Protocol) -> tuple[type[Slots[Any]], type[Any], type[Exchanges[Any]]]:
     """Slots, their connections, and what happens on these."""
     if protocol.multiplexes:
-        from kbalance.traffic.multiplexed import ManyAtOnce, Multiplexed
+        from kbalance.traffic.calls import ManyAtOnce
+        from kbalance.traffic.multiplexed import Multiplexed
 
         return SharedSlots, ManyAtOnce, Multiplexed
     return Slots, OneAtATime, Sequential

@@ -1,28 +1,20 @@
 """Many exchanges at once on a connection: HTTP/2, and gRPC over it."""
 
-from collections import deque
 from typing import Final
 
 from kbalance.errors import ExchangeError
 from kbalance.model.histogram import bucket
-from kbalance.model.observation import ConnectionObservation
 from kbalance.model.plan import RequestSpec
-from kbalance.model.target import Address
 from kbalance.model.words import Closer, Failure, Protocol, Stop
-from kbalance.traffic.answers import Answer
-from kbalance.traffic.carrier import Carrier
+from kbalance.traffic.calls import Call, ManyAtOnce
 from kbalance.traffic.exchanges import Exchanges
 from kbalance.traffic.failing import stale, timed_out
+from kbalance.traffic.judging import closely, judged, raw
 from kbalance.traffic.poller import READ, WRITE
-from kbalance.traffic.readable import readable
 from kbalance.traffic.slots import SharedSlots
-from kbalance.wire import grpc_status
-from kbalance.wire.connection import KEPT_BODY
-from kbalance.wire.dialled import Tls
-from kbalance.wire.grpc import HEALTH, Malformed, health_words, unframe
+from kbalance.wire.grpc import Malformed
 from kbalance.wire.http2_events import Broken, Data, End, GoingAway, Head, Lost, Pairs, Settled, WindowOpened
 from kbalance.wire.http2_request import fields_for
-from kbalance.wire.streams import StreamConnection
 
 MOST_TRIES: Final = 3
 """Of a request that the server says it has not looked at; one that refuses again and again is not merely on its way out."""
@@ -31,106 +23,18 @@ MOST_HELD: Final = 8
 none waits long for the ones behind it, which would count as latency."""
 
 
-class Call:
-    """A request under way."""
-
-    __slots__ = ("body", "due", "fields", "out", "rest", "sent", "size", "status", "tries")
-
-    def __init__(self, due: float, now: float) -> None:
-        self.due = due
-        self.sent = now
-        """When it was given to a connection, which may have had to open, or to let others finish, before it really went out."""
-        self.out = False
-        """Whether it went out on the connection where it is."""
-        self.rest = b""
-        """Of its body, which waits for the server's window."""
-        self.status = 0
-        """Of the answer; 0: nothing came yet."""
-        self.fields: Pairs = ()
-        self.body = b""
-        self.size = 0
-        self.tries = 0
-        """Times that it was sent again, drains that left it out aside."""
-
-    def forget(self) -> None:
-        """What came."""
-        self.status = self.size = 0
-        self.fields, self.body, self.rest = (), b"", b""
-
-
-class ManyAtOnce(Carrier):
-    """A connection that carries streams."""
-
-    __slots__ = (
-        "abandoned",
-        "again",
-        "body",
-        "calls",
-        "conn",
-        "detail",
-        "draining",
-        "fields",
-        "heard",
-        "leaving",
-        "most",
-        "trailers",
-        "waiting",
-    )
-
-    conn: StreamConnection
-
-    def __init__(self, *, serial: int, slot: int, endpoint: str | None, opened: float, left: float, expires: float) -> None:
-        super().__init__(serial=serial, slot=slot, endpoint=endpoint, opened=opened, left=left, expires=expires)
-        self.calls: dict[int, Call] = {}
-        """By stream, oldest first."""
-        self.waiting: deque[Call] = deque()
-        """Not sent yet, for want of room."""
-        self.again: list[Call] = []
-        """To be sent again elsewhere; empty except within one turn."""
-        self.abandoned = 0
-        """Those of them that nothing may be opened for any more."""
-        self.leaving = False
-        """The server goes away without an error and has taken some requests: that it left others out is no one's fault."""
-        self.most = 1
-        """Streams at once; one, until the server has said how many it takes."""
-        self.draining = False
-        """It takes no more; those under way are waited for."""
-        self.heard = 0.0
-        """When something came last."""
-        self.detail = ""
-        """What the first failure of a stream said."""
-        self.fields: Pairs | None = None
-        """Of the answer before, as are the next two: the same ones mean the same status and the same Pod."""
-        self.trailers: Pairs | None = None
-        self.body = b""
-
-    def dial(self, address: Address, tls: Tls | None) -> None:
-        self.conn = StreamConnection(address, tls)
-
-    @property
-    def under_way(self) -> int:
-        return len(self.calls) + len(self.waiting)
-
-    def observation(self, *, now: float, started: float, closed_by: Closer, detail: str, abandoned: int) -> ConnectionObservation:
-        abandoned += self.abandoned
-        return super().observation(
-            now=now, started=started, closed_by=closed_by, detail=self.detail or detail, abandoned=abandoned
-        )
-
-
 class Multiplexed(Exchanges[ManyAtOnce]):
     """Requests on streams of their own."""
 
-    __slots__ = ("_body", "_fields", "_grpc", "_held", "_path", "_touched", "_whole")
+    __slots__ = ("_body", "_fields", "_grpc_path", "_held", "_touched", "_whole")
 
     _slots: SharedSlots[ManyAtOnce]
 
     def _prepare(self, request: RequestSpec) -> None:
         self._fields = fields_for(request)
         self._body = request.body
-        self._path = request.path
-        self._grpc = request.protocol is Protocol.GRPC
-        self._whole = self._grpc or self._by_body
+        self._grpc_path = request.path if request.protocol is Protocol.GRPC else None
+        self._whole = self._grpc_path is not None or self._by_body
         """Whether the body tells something."""
         self._touched: dict[int, ManyAtOnce] = {}
         """Connections that have something to send, by descriptor."""
@@ -232,9 +136,7 @@ class Multiplexed(Exchanges[ManyAtOnce]):
             elif isinstance(event, Data):
                 call = calls.get(event.stream)
                 if call is not None:
-                    call.size += len(event.data)
-                    if len(call.body) < KEPT_BODY:
-                        call.body += event.data
+                    call.take(event.data)
             elif isinstance(event, End):
                 call = calls.pop(event.stream, None)
                 if call is not None:
@@ -274,7 +176,7 @@ class Multiplexed(Exchanges[ManyAtOnce]):
         us = int((now - call.due) * 1e6)
         carrier.conn.answered += 1
         if self._tap is not None:
-            self._tap(self._closely(call, trailers), carrier)
+            self._tap(closely(call, trailers, grpc_path=self._grpc_path), carrier)
         same = call.fields is carrier.fields and trailers is carrier.trailers
         if not same or (self._whole and call.body != carrier.body):
             self._look(carrier, call, trailers, now)
@@ -290,36 +192,21 @@ class Multiplexed(Exchanges[ManyAtOnce]):
 
     def _look(self, carrier: ManyAtOnce, call: Call, trailers: Pairs, now: float) -> None:
         """Reads from the answer who gave it and whether it is a good one; one that is none fails, and leaves no fields."""
-        status, detail = call.status, ""
-        if self._grpc:
-            outcome = grpc_status.outcome(call.status, call.fields, trailers)
-            status = grpc_status.http_status(outcome.code)
-            try:
-                if outcome.code:
-                    detail = f"{outcome.name}: {outcome.message}" if outcome.message else outcome.name
-                elif call.size <= KEPT_BODY:
-                    unframe(call.body)
-            except Malformed as error:
-                carrier.fields = None
-                return self._fail_call(carrier, Failure.MALFORMED, str(error))
+        try:
+            status, words = judged(call, trailers, grpc=self._grpc_path is not None)
+        except Malformed as error:
+            carrier.fields = None
+            return self._fail_call(carrier, Failure.MALFORMED, str(error))
         who = carrier.endpoint
         if who is None and self._identify is not None:
-            who = self._identify(call.body if self._by_body else _raw(call, trailers))
+            who = self._identify(call.body if self._by_body else raw(call, trailers))
         carrier.answered_by(who, now)
         carrier.fields, carrier.trailers, carrier.body = call.fields, trailers, call.body
         carrier.bad = status >= 500
         if not carrier.bad:
             self._patience.succeeded(carrier.slot)
-        elif detail:
-            carrier.details.setdefault(carrier.who, detail)
-
-    def _closely(self, call: Call, trailers: Pairs) -> Answer:
-        if not self._grpc:
-            return Answer(call.status, _raw(call, trailers), call.body, call.size)
-        outcome = grpc_status.outcome(call.status, call.fields, trailers)
-        status, message = grpc_status.http_status(outcome.code), readable(call.body)
-        trouble = grpc_status.sentence(outcome, self._path) if outcome.code else _unwell(self._path, call.body)
-        return Answer(status, _raw(call, trailers), message, call.size, trouble)
+        elif words:
+            carrier.details.setdefault(carrier.who, words)
 
     # The connection
 
@@ -408,7 +295,7 @@ class Multiplexed(Exchanges[ManyAtOnce]):
     def _may_retry(self, carrier: ManyAtOnce, call: Call, error: ExchangeError) -> bool:
         """Whether the server closed a connection that had answered before just as this request went out on it; once at most."""
         untouched = not call.status and not call.tries and carrier.conn.answered > 0
-        return untouched and not self._grpc and stale(error, self._method)
+        return untouched and self._grpc_path is None and stale(error, self._method)
 
     def _retry(self, carrier: ManyAtOnce, call: Call) -> None:
         """A stream that was refused goes out again on its connection, if that lives on; what was cut off, on another."""
@@ -474,20 +361,3 @@ class Multiplexed(Exchanges[ManyAtOnce]):
         self._connections.end(carrier, Closer.FAILURE if failing else Closer.SERVER, detail=str(error) if failing else "")
         for _ in range(failing):
             self._slots.release(carrier.slot)
-
-
-def _unwell(path: str, body: bytes) -> str:
-    """What a health check said that is not SERVING."""
-    if path != f"/{HEALTH}":
-        return ""
-    try:
-        words = health_words(unframe(body))
-    except Malformed as error:
-        return f"The health check got no message: {error}."
-    return "" if words == "SERVING" else f"The health check {HEALTH} says {words}."
-
-
-def _raw(call: Call, trailers: Pairs) -> bytes:
-    """Head and trailers in HTTP/1.1's form, for whoever looks for names in them."""
-    lines = (b"%b: %b" % field for field in (*call.fields, *trailers))
-    return b"\r\n".join((b"HTTP/2 %d" % call.status, *lines))
