@@ -219,8 +219,7 @@ def test_stock_opens_another_connection_only_when_the_servers_limit_is_reached()
 
     assert (sums.answered, sums.retried) == (300, 0)
     assert len(server.peers) == len(observations) == 3
-    assert [o.streams <= 4 for o in observations] == [True] * 3
-    assert observations[0].requests > observations[2].requests
+    assert [o.streams for o in observations] == [4, 4, 2]
 
 
 @pytest.mark.parametrize("concurrency", [1, 8, 50])
