@@ -573,7 +573,7 @@ def test_a_run_that_is_interrupted_counts_what_was_under_way() -> None:
 
     with Server(speaks(step)) as server:
         driver = make_driver(plan(Profile.SINGLE, server.address, 100, streams=4), protocol=H2C)
-        with server.when_asked(6, lambda: driver.stop(Stop.INTERRUPTED)):
+        with server.when_asked(7, lambda: driver.stop(Stop.INTERRUPTED)):
             (only,), sums = finish(driver)
 
     assert (sums.answered, sums.abandoned, sums.unanswered) == (3, 4, {})
