@@ -283,7 +283,7 @@ def speaking_http1() -> Object:
 
 @pytest.mark.parametrize(
     ("broken", "kind", "words"),
-    [(refusing(), "refused", "connection refused"), (speaking_http1(), "malformed", "not HTTP")],
+    [(refusing(), "refused", "connection refused"), (speaking_http1(), "malformed", "malformed answer")],
     ids=["refusing", "http1"],
 )
 def test_a_pod_that_is_ready_and_speaks_no_grpc(cluster: Cluster, broken: Object, kind: str, words: str) -> None:
