@@ -230,3 +230,44 @@ def test_the_texts_load_nothing() -> None:
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60).stdout
 
     assert set(out.split()) & {"yaml", "json", "httpx", "kubernetes", "ssl", "asyncio", "shlex"} == set()
+
+
+LIFETIMES = (
+    ("shorter-lifetime", "envoy-lifetime.yaml"),
+    ("proxy-to-endpoints", "envoy-upstream-lifetime.yaml"),
+    ("shorter-lifetime", "nginx-lifetime.conf"),
+    ("proxy-to-endpoints", "nginx-upstream-lifetime.conf"),
+)
+
+
+@pytest.mark.parametrize(("fix", "name"), LIFETIMES)
+def test_connections_of_http2_end_by_age_alone(fix: str, name: str) -> None:
+    """One of them carries a client's whole load, and would come to any number of requests long before its age."""
+    limited = replace(WEB, lifetime_requests=777)
+    http1, http2 = ({one.name: one.content for one in artifacts(fix, replace(limited, http2=h2))} for h2 in (False, True))
+
+    assert "777" not in http2[name]
+    assert "max_requests_per_connection" not in http2[name]
+    assert "300s" in http2[name]
+    assert "777" in http1[name]
+
+
+def test_a_plain_http_client_is_no_text_for_grpc() -> None:
+    names = {one.name for one in artifacts("shorter-lifetime", replace(WEB, grpc=True, http2=True))}
+
+    assert "PooledLifetime.cs" not in names
+    assert "KestrelMaxAge.cs" in names
+
+
+@pytest.mark.parametrize(
+    ("grpc", "words"),
+    [
+        (True, "to the metadata of every answer as x-pod-name"),
+        (False, "to every answer as X-Pod-Name"),
+        (None, "to every answer as X-Pod-Name"),
+    ],
+)
+def test_the_pods_name_goes_where_the_protocol_has_room_for_it(grpc: bool | None, words: str) -> None:
+    told = artifacts("tell-who-answers", replace(WEB, grpc=grpc, http2=grpc is True))[0].content
+
+    assert words in " ".join(told.replace("\n# ", " ").split())

@@ -77,7 +77,7 @@ FIXES: dict[str, tuple[Text, ...]] = {
         http(library.recycling_client),
         http(python.retiring_transport),
         http(python.retiring_transport_async),
-        dotnet.pooled_lifetime,
+        http1(dotnet.pooled_lifetime),
         envoy.connection_lifetime,
         nginx.connection_lifetime,
         grpc.go_max_age,

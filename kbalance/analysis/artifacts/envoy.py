@@ -26,21 +26,32 @@ def proxy_to_endpoints(setting: Setting) -> Artifact:
 
 
 def connection_lifetime(setting: Setting) -> Artifact:
-    """In front of a server: clients' connections end."""
+    """In front of a server: clients' connections end; by age alone where one connection carries a client's whole load."""
+    limited = not setting.http2
     content = fill(
         _LIFETIME,
         age=f"{setting.lifetime_s:g}s",
         told=told(setting.lifetime_s),
         jitter=f"{setting.jitter * 100:g}",
         jitter_told=share(setting.jitter),
-        requests=setting.lifetime_requests,
+        requests=f" or {setting.lifetime_requests} requests" if limited else "",
+        limit=f"  max_requests_per_connection: {setting.lifetime_requests}\n" if limited else "",
     )
     return Artifact(name="envoy-lifetime.yaml", kind="envoy", content=content)
 
 
 def upstream_lifetime(setting: Setting) -> Artifact:
-    """On the way, where the Service's address has to stay: the proxy's own connections end."""
-    content = fill(_UPSTREAM, service=plain(setting.service), requests=setting.lifetime_requests)
+    """On the way, where the Service's address has to stay: the proxy's own connections end; of HTTP/2, by age."""
+    by_age = setting.http2
+    content = fill(
+        _UPSTREAM,
+        service=plain(setting.service),
+        limit=told(setting.lifetime_s) if by_age else f"{setting.lifetime_requests} requests",
+        protocol="http2_protocol_options" if by_age else "http_protocol_options",
+        option=f"max_connection_duration: {setting.lifetime_s:g}s"
+        if by_age
+        else f"max_requests_per_connection: {setting.lifetime_requests}",
+    )
     return Artifact(name="envoy-upstream-lifetime.yaml", kind="envoy", content=content)
 
 
@@ -121,7 +132,7 @@ _TLS = """\
 """
 
 _LIFETIME = """\
-# Ends clients' connections after {{told}} or {{requests}} requests: the next one is drawn anew.
+# Ends clients' connections after {{told}}{{requests}}: the next one is drawn anew.
 # Goes into the HttpConnectionManager of the listener in front of the server. HTTP/1.1 clients are told with a response
 # (Connection: close), HTTP/2 clients with GOAWAY, so that no request is lost.
 # The jitter adds up to {{jitter_told}}, so that connections opened together do not end together; it needs Envoy 1.39.
@@ -130,17 +141,16 @@ http1_safe_max_connection_duration: true
 common_http_protocol_options:
   max_connection_duration: {{age}}
   max_connection_duration_jitter: {value: {{jitter}}}
-  max_requests_per_connection: {{requests}}
-"""
+{{limit}}"""
 
 _UPSTREAM = """\
-# Ends Envoy's own connections to {{service}} after {{requests}} requests: the next one is drawn anew.
+# Ends Envoy's own connections to {{service}} after {{limit}}: the next one is drawn anew.
 # Goes into the cluster whose address is the Service's, where it cannot be the endpoints'.
 typed_extension_protocol_options:
   envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
     "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
-    explicit_http_config: {http_protocol_options: {}}
-    common_http_protocol_options: {max_requests_per_connection: {{requests}}}
+    explicit_http_config: {{{protocol}}: {}}
+    common_http_protocol_options: {{{option}}}
 """
 
 _LEAST = """\

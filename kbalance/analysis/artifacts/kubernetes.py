@@ -170,7 +170,8 @@ def look_at_kube_proxy(setting: Setting) -> Artifact | None:
 
 def pod_name(setting: Setting) -> Artifact:
     """The Downward API tells a container its Pod's name."""
-    return Artifact(name="container-env.yaml", kind="kubernetes", content=_POD_NAME)
+    where = "to the metadata of every answer as x-pod-name" if setting.grpc else "to every answer as X-Pod-Name"
+    return Artifact(name="container-env.yaml", kind="kubernetes", content=fill(_POD_NAME, where=where))
 
 
 def _service_patch(setting: Setting, name: str, says: str, patch: str) -> Artifact | None:
@@ -300,7 +301,7 @@ kubectl get events --all-namespaces \\
 """
 
 _POD_NAME = """\
-# For the container: the Downward API puts the Pod's name into a variable. Add it to every answer as X-Pod-Name.
+# For the container: the Downward API puts the Pod's name into a variable. Add it {{where}}.
 env:
   - name: POD_NAME
     valueFrom:

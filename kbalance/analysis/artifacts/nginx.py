@@ -4,6 +4,9 @@ from kbalance.analysis.artifacts.setting import Setting, bracketed
 from kbalance.analysis.artifacts.text import fill, plain, share, span, told
 from kbalance.model.report import Artifact
 
+NO_LIMIT = 1_000_000_000
+"""Requests that no connection makes; left out, nginx ends connections after 1000, however young."""
+
 
 def connection_lifetime(setting: Setting) -> Artifact:
     """In front of a server: clients' connections end."""
@@ -11,8 +14,10 @@ def connection_lifetime(setting: Setting) -> Artifact:
         _LIFETIME,
         age=span(setting.lifetime_s, "{}s", "{}ms"),
         told=told(setting.lifetime_s),
-        requests=setting.lifetime_requests,
+        requests=_requests(setting),
+        limit="" if setting.http2 else f" after {setting.lifetime_requests} requests, or",
         jitter=share(setting.jitter),
+        otherwise=_LIFTED if setting.http2 else _OTHERWISE,
     )
     return Artifact(name="nginx-lifetime.conf", kind="nginx", content=content)
 
@@ -40,7 +45,8 @@ def upstream_lifetime(setting: Setting) -> Artifact:
         service=plain(setting.service),
         server=f"{bracketed(setting.host)}:{setting.port}",
         connections=setting.connections,
-        requests=setting.lifetime_requests,
+        requests=_requests(setting),
+        limit="" if setting.http2 else f"{setting.lifetime_requests} requests or ",
         age=span(setting.lifetime_s, "{}s", "{}ms"),
         told=told(setting.lifetime_s),
     )
@@ -57,10 +63,18 @@ def pod_name_header(setting: Setting) -> Artifact:
     return Artifact(name="pod-name-header.conf", kind="nginx", content=_POD_NAME)
 
 
+def _requests(setting: Setting) -> int:
+    """One connection of HTTP/2 carries a client's whole load: there a limit of requests would end it long before its age."""
+    return NO_LIMIT if setting.http2 else setting.lifetime_requests
+
+
+_OTHERWISE = ", or let connections end by requests."
+_LIFTED = ".\n# Its own limit of 1000 requests is lifted: one connection of HTTP/2 carries all of a client's."
+
 _LIFETIME = """\
-# Ends clients' connections after {{requests}} requests, or with the first answer after {{told}}: the next one is drawn anew.
+# Ends clients' connections{{limit}} with the first answer after {{told}}: the next one is drawn anew.
 # Goes into http or server, where nginx stands in front of the server. keepalive_time needs nginx 1.19.10 or later.
-# nginx has no jitter: give each replica another age, within {{jitter}} of this, or let connections end by requests.
+# nginx has no jitter: give each replica another age, within {{jitter}} of this{{otherwise}}
 keepalive_requests {{requests}};
 keepalive_time {{age}};
 """
@@ -87,7 +101,7 @@ _SNI = """\
 """
 
 _UPSTREAM = """\
-# Ends nginx's own connections to {{service}} after {{requests}} requests or {{told}}: the next one is drawn anew.
+# Ends nginx's own connections to {{service}} after {{limit}}{{told}}: the next one is drawn anew.
 # For the case that its upstream cannot be the endpoints. Goes into http; proxy_pass then names service, and the location
 # needs proxy_http_version 1.1 and proxy_set_header Connection "". keepalive_time needs nginx 1.19.10 or later.
 upstream service {
