@@ -101,6 +101,12 @@ def test_a_failing_endpoint_is_named_in_the_first_step() -> None:
     assert first.why == "33 % of the requests on fresh connections failed."
 
 
+def test_several_that_fail_have_probes_of_their_own() -> None:
+    first = next(iter(advised(case(fresh((100, 0, 0), failed=200), direct(failing=["web-1", "web-2"]))).values()))
+
+    assert first.title == "Repair web-1 and web-2, or let their readiness probes fail"
+
+
 def test_an_endpoint_that_failed_once_is_not_to_be_repaired() -> None:
     once = connection(answers("web-0", 19), endpoint="web-0", unanswered=((Failure.RESET, 1),), closed_by=Closer.FAILURE)
     dead = [refused("web-1") for _ in range(20)]

@@ -12,9 +12,10 @@ def repair_endpoint(case: Case) -> Recommendation:
     """The failing endpoint is repaired or stops being ready."""
     share = case.fresh.requests.failed / case.fresh.requests.sent if case.fresh and case.fresh.requests.sent else None
     failing = [e.name for e in failing_directly(case)]
+    probe = "their readiness probes" if len(failing) > 1 else "its readiness probe"
     return Recommendation(
         id="repair-endpoint",
-        title=f"Repair {listed(failing) if failing else 'the failing endpoint'}, or let its readiness probe fail",
+        title=f"Repair {listed(failing) if failing else 'the failing endpoint'}, or let {probe} fail",
         why=f"{percent(share)} of the requests on fresh connections failed." if share else "It is ready and gets traffic.",
         measured_busiest=None,
         predicted_busiest=None,
