@@ -57,6 +57,11 @@ def count(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
+def between(low: str, high: str) -> str:
+    """A range, or one value where its printed ends are equal."""
+    return low if low == high else f"{low} to {high}"
+
+
 def listed(names: Iterable[str], limit: int = 3) -> str:
     """The first few names and how many more there are."""
     everyone = list(names)

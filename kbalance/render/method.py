@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 
 from kbalance.analysis.endings import goaway_briefly
-from kbalance.analysis.wording import PROTOCOL_NAMES
-from kbalance.model.report import Latency, ProfileReport, Report
+from kbalance.analysis.wording import PROTOCOL_NAMES, between
+from kbalance.model.report import Latency, ProfileReport, Report, ServerLifetime
 from kbalance.model.words import FactsSource, Profile, Stop
 from kbalance.render import Style
 from kbalance.render.distribution import FEW
@@ -190,7 +190,12 @@ def traffic(profiles: Sequence[ProfileReport]) -> list[list[str]]:
 def _each(profile: ProfileReport) -> str:
     """Requests per connection: one number, or least to most."""
     least, most = profile.connections.requests_min, profile.connections.requests_max
-    return str(most) if least == most else f"{least} to {most}"
+    return between(str(least), str(most))
+
+
+def _requests(lifetime: ServerLifetime) -> str:
+    least, most = lifetime.requests_min, lifetime.requests_max
+    return counted(most, "request") if least == most else f"{least} to {most} requests"
 
 
 def incidents(profile: ProfileReport) -> Iterator[str]:
@@ -204,8 +209,8 @@ def incidents(profile: ProfileReport) -> Iterator[str]:
         yield f"{counted(connections.failed, 'connection')} could not be opened"
     if lifetime is not None:
         yield (
-            f"the server closed {counted(lifetime.connections, 'connection')} after {lifetime.requests_min} to "
-            f"{lifetime.requests_max} requests, {lifetime.age_min_s:.3g} to {lifetime.age_max_s:.3g} s"
+            f"the server closed {counted(lifetime.connections, 'connection')} after {_requests(lifetime)}, "
+            f"{between(f'{lifetime.age_min_s:.3g}', f'{lifetime.age_max_s:.3g}')} s"
         )
         left = goaway_briefly(lifetime)
         if left:

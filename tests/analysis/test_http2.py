@@ -212,6 +212,33 @@ JITTERED = (27.4, 32.1, 30.3, 29.0)
             "GOAWAY on 3 connections, at an age of 0.1 s: too short to tell whether ages vary.",
         ),
         (
+            leaving((1.0, 1.004, 1.002), requests=(41,)),
+            "The server closes connections after 41 requests or about 1.0 s, all at the same age: a whole pool moves at once.",
+            "GOAWAY on 3 connections, at an age of 1.0 s: no jitter, and connections opened together end together; gRPC's own "
+            "+-10 % would leave 3 ages so close in 2.8 % of runs.",
+        ),
+        (
+            leaving((2.2, 2.6, 2.4), requests=(3,)),
+            "The server closes connections after 3 requests or 2.2 to 2.6 s: clients already choose anew at times.",
+            "GOAWAY on 3 connections, at an age of 2.2 to 2.6 s: it varies by 15 %, so that connections opened together do not "
+            "end together.",
+        ),
+        (
+            leaving((1.0, 1.06, 1.02)),
+            "The server closes connections after 1.0 to 1.1 s: clients already choose anew at times.",
+            "GOAWAY on 3 connections, at an age of 1.0 to 1.1 s: too close to tell from delays whether ages vary.",
+        ),
+        (
+            leaving((0.46, 0.54, 0.5)),
+            "The server closes connections after about 0.5 s: clients already choose anew at times.",
+            "GOAWAY on 3 connections, at an age of 0.5 s: too close to tell from delays whether ages vary.",
+        ),
+        (
+            leaving((30.0, 30.9, 30.5)),
+            "The server closes connections after 30.0 to 30.9 s: clients already choose anew at times.",
+            "GOAWAY on 3 connections, at an age of 30.0 to 30.9 s: too close to tell from delays whether ages vary.",
+        ),
+        (
             leaving((0.9, 1.3, 1.1), requests=(100,)),
             "The server closes connections after 100 requests: clients already choose anew at times.",
             "GOAWAY on 3 connections, at an age of 0.9 to 1.3 s: the number of requests decides, not the age.",
@@ -223,6 +250,15 @@ def test_goaway_tells_the_age_and_whether_it_varies(report: ProfileReport, summa
 
     assert finding is not None
     assert (finding.summary, finding.evidence[1]) == (summary, evidence)
+
+
+def test_a_pool_that_ends_without_a_word_at_one_age_is_not_said_to_end_by_requests() -> None:
+    finding = found("server-lifetime", case(leaving((1.0, 1.001), requests=(41,), said=False), fresh()))
+
+    assert finding is not None
+    assert (
+        finding.summary == "The server closes connections after 41 requests or about 1.0 s: clients already choose anew at times."
+    )
 
 
 def test_a_server_that_closes_without_a_word_is_told_as_before() -> None:
@@ -244,3 +280,14 @@ def test_the_profile_speaks_in_which_most_connections_ended() -> None:
 def test_stock_alone_shows_what_chooses() -> None:
     assert stock().placement is Placement.UNKNOWN
     assert found("session-affinity", speaking(GRPC, stock(), **known(session_affinity="ClientIP"))) is not None
+
+
+def excluded(of: Case) -> dict[str, str]:
+    return {one.cause: one.because for one in diagnose(of).ruled_out}
+
+
+def test_what_is_ruled_out_is_told_without_ranges_of_one_number() -> None:
+    assert excluded(case(direct(), fresh()))["slow-endpoint"] == "Medians asked directly are all about 1.0 ms."
+    alone = {"facts": facts(PODS[:1]), "facts_after": facts(PODS[:1])}
+    met = case(fresh((300,), PODS[:1]), **alone)
+    assert excluded(met)["missing-endpoint"] == "Fresh connections reached the one endpoint 300 times."

@@ -228,6 +228,28 @@ def test_envoy_ends_its_own_connections(pod: Pod, tmp_path: Path) -> None:
     assert pod.requests == [3] * 4
 
 
+def test_envoy_ends_its_own_connections_of_http2_by_age(pod: Pod, tmp_path: Path) -> None:
+    """The pod speaks HTTP/1.1 alone, so that is spoken here; the age is the same option."""
+    port = free_port()
+    setting = at([pod], http2=True, lifetime_s=0.2)
+    config = yaml.safe_load(text("meshed-client", "envoy-sidecar.yaml", replace(setting, http2=False)))
+    config["static_resources"]["listeners"][0]["address"]["socket_address"]["port_value"] = port
+    upstream = text("proxy-to-endpoints", "envoy-upstream-lifetime.yaml", setting)
+    config["static_resources"]["clusters"][0] |= yaml.safe_load(upstream)
+    name_endpoints(config, [pod])
+    spoken = json.dumps(config)
+    (tmp_path / "http2.json").write_text(spoken)
+    (tmp_path / "envoy.json").write_text(spoken.replace("http2_protocol_options", "http_protocol_options"))
+
+    assert "OK" in run(envoy(), "--mode", "validate", "-c", tmp_path / "http2.json", "--log-level", "error")
+    with running(envoy(), "-c", tmp_path / "envoy.json", "--disable-hot-restart", "--concurrency", "1", port=port):
+        for _ in range(3):
+            _asked(port, 2)
+            threading.Event().wait(0.3)
+
+    assert pod.requests == [2, 2, 2]
+
+
 def test_envoy_takes_the_policy(tmp_path: Path) -> None:
     config = yaml.safe_load(text("meshed-client", "envoy-sidecar.yaml", WEB))
     config["static_resources"]["clusters"][0] |= yaml.safe_load(text("proxy-least-request", "envoy-least-request.yaml", WEB))

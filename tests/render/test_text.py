@@ -6,10 +6,12 @@ from pathlib import Path
 import pytest
 
 from kbalance.model.report import Artifact, ProfileReport, Recommendation, Report, RuledOut
-from kbalance.model.words import OutputFormat, Placement, Profile
+from kbalance.model.words import Closer, OutputFormat, Placement, Profile
 from kbalance.render import Style, render
+from kbalance.render.method import incidents
 from kbalance.render.names import numbered, shortened
 from kbalance.render.terminal import bar, spark
+from tests.builders import answers, connection, profile_plan, settled
 
 GOLDEN = Path(__file__).parent / "golden"
 PLAIN = Style(colour=False, width=100, unicode=True)
@@ -41,6 +43,21 @@ def test_the_protocol_is_told_once_with_its_reason_and_what_a_connection_carried
     assert sum("grpc" in line.lower() for line in method) == 1
     assert "  stock         up to 4 requests at once on one connection" in method
     assert "  single        GOAWAY on 4 of them, at 30 to 30.1 s (no jitter)" in method
+
+
+def test_a_range_whose_ends_are_printed_alike_is_one_number() -> None:
+    always = settled(
+        [connection(answers("web-0", 41), closed_by=Closer.SERVER, age_s=1.0, goaway_s=1.0)] * 3, profile_plan(Profile.SINGLE)
+    )
+    apart = settled(
+        [connection(answers("web-0", n), closed_by=Closer.SERVER, age_s=n / 40) for n in (40, 42)], profile_plan(Profile.SINGLE)
+    )
+
+    assert list(incidents(always)) == [
+        "the server closed 3 connections after 41 requests, 1 s",
+        "GOAWAY on 3 of them, at 1 s (no jitter)",
+    ]
+    assert list(incidents(apart)) == ["the server closed 2 connections after 40 to 42 requests, 1 to 1.05 s"]
 
 
 def test_an_ordinary_client_has_a_row_beside_the_others(samples: Mapping[str, Report]) -> None:

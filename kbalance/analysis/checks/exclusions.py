@@ -8,7 +8,7 @@ from kbalance.analysis.checks.proxied import per_request_balancing
 from kbalance.analysis.checks.settings import external_traffic_policy
 from kbalance.analysis.expectation import from_outside
 from kbalance.analysis.protocols import HTTP2, says
-from kbalance.analysis.wording import count, exchange, millis, percent, times
+from kbalance.analysis.wording import between, count, exchange, millis, percent, times
 from kbalance.model.words import FactsSource, Placement
 
 
@@ -61,7 +61,10 @@ def nobody_is_slow(case: Case) -> str | None:
     medians = [e.latency_ms.p50 for e in case.direct.endpoints if e.latency_ms] if case.direct is not None else []
     if len(medians) < 2 or len(medians) < len(case.direct.endpoints if case.direct else ()) or slow_endpoint(case) is not None:
         return None
-    return f"Medians asked directly lie between {millis(min(medians))} and {millis(max(medians))}."
+    low, high = millis(min(medians)), millis(max(medians))
+    if low == high:
+        return f"Medians asked directly are all about {low}."
+    return f"Medians asked directly lie between {low} and {high}."
 
 
 def all_are_chosen(case: Case) -> str | None:
@@ -69,6 +72,8 @@ def all_are_chosen(case: Case) -> str | None:
     if fresh is None or not case.n or case.learned or len(met(fresh)) < case.n:
         return None
     fewest = min(e.connections for e in fresh.endpoints)
+    if case.n == 1:
+        return f"Fresh connections reached the one endpoint {count(fewest, 'time')}."
     return f"Fresh connections reached all {count(case.n, 'endpoint')}, each at least {count(fewest, 'time')}."
 
 
@@ -114,7 +119,7 @@ def in_turn(case: Case) -> str | None:
     if pooled is None or not held(pooled) or pool_order(case) is not None:
         return None
     least, most = pooled.connections.requests_min, pooled.connections.requests_max
-    return f"Pooled connections carried {most if least == most else f'{least} to {most}'} requests each."
+    return f"Pooled connections carried {between(str(least), str(most))} requests each."
 
 
 def not_http2(case: Case) -> str | None:
