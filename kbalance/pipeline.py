@@ -151,11 +151,19 @@ class _After:
         """The facts after the traffic that was measured, and what could not be read."""
         return (self._facts, self._unread) if self._begun else _read_again(self._subject)
 
+    def troubles(self) -> tuple[str, ...]:
+        """What could not be read of the endpoints while they may have joined, in a sentence."""
+        failed = self.joining.troubles
+        if not self._begun or not failed:
+            return ()
+        so = "so who joined meanwhile is not known" if self.joining.blind else "so who joined just then may be missing or late"
+        return (f"While kbalance watched, the endpoints could not be read {len(failed)} times, {so}: {failed[-1]}",)
+
     def scale_out(self, accounts: Sequence[Account]) -> ScaleOut | None:
         """What newcomers got; ``None``: nobody watched."""
         began = [a.watch_began.at_s for a in accounts if a.watch_began is not None]
         ended = [a.watch_ended.at_s for a in accounts if a.watch_ended is not None]
-        if not began or not ended:
+        if not began or not ended or self.joining.blind:
             return None
         return scale_out(
             [told for a in accounts for told in a.firsts],
@@ -280,7 +288,7 @@ def _conclude(
         recommendations=advice.recommend(case, diagnosis),
         seed=options.seed,
         forecasts=advice.forecasts(case, diagnosis),
-        notices=(*_notices(subject, facts, accounts, together, case), *unread),
+        notices=(*_notices(subject, facts, accounts, together, case), *unread, *later.troubles()),
         proxy_signs=case.proxy_signs,
         vantages=tuple(
             VantageReport(worker=worker, vantage=one.vantage or subject.vantage, profiles=one.profiles)

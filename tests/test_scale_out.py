@@ -6,9 +6,11 @@ from time import monotonic
 
 import pytest
 
+from kbalance.errors import DiscoveryError
 from kbalance.kube.convert import facts
 from kbalance.model.plan import Options
 from kbalance.model.report import Report
+from kbalance.model.target import Facts
 from kbalance.model.words import Profile, ProtocolChoice
 from kbalance.pipeline import measure
 from kbalance.testbed.cluster import Cluster
@@ -25,8 +27,10 @@ def session(options: Options) -> Session:
     return Session(timeout_s=5.0, deadline_s=60.0, max_connections=options.max_connections, seed=options.seed)
 
 
-def watched(scenario: Scenario, *profiles: Profile, protocol: ProtocolChoice = ProtocolChoice.AUTO) -> Report:
-    options = Options(rate=None, seed=5, watch_s=WATCH_S, profiles=profiles or tuple(Profile), protocol=protocol)
+def watched(
+    scenario: Scenario, *profiles: Profile, protocol: ProtocolChoice = ProtocolChoice.AUTO, watch_s: float = WATCH_S
+) -> Report:
+    options = Options(rate=None, seed=5, watch_s=watch_s, profiles=profiles or tuple(Profile), protocol=protocol)
     path = "/info.InfoService/Info" if protocol is ProtocolChoice.GRPC else "/hostname"
     with Cluster.start(scenario) as cluster:
         examined = subject(cluster.service, read_facts=lambda: facts(*cluster.objects()), path=path)
@@ -51,7 +55,7 @@ def test_held_connections_never_meet_whom_fresh_ones_meet_at_once(protocol: Prot
 
 
 def test_what_joined_afterwards_does_not_spoil_what_was_measured_before() -> None:
-    report = watched(GROWING, Profile.SINGLE, Profile.SHORT_LIVED)
+    report = watched(GROWING, Profile.SINGLE, Profile.SHORT_LIVED, watch_s=7.0)
 
     assert report.diagnosis.cause == "connection-pinning"
     stale = next(f for f in report.diagnosis.findings if f.cause == "stale-membership")
@@ -97,4 +101,57 @@ def test_an_interrupt_ends_the_watch_and_the_report_keeps_what_was_measured() ->
     assert "scale-out" in seen
     assert monotonic() - began < 60
     assert [p.profile for p in report.profiles] == [Profile.SINGLE, Profile.SHORT_LIVED]
+    assert all(not thread.name.startswith("kbalance-") for thread in threading.enumerate())
+
+
+def test_clients_that_dial_endpoints_keep_their_connections_while_nobody_joins() -> None:
+    options = Options(rate=None, seed=5, watch_s=3.0, profiles=(Profile.PER_ENDPOINT,))
+    running = session(options)
+    with Cluster.start(STILL) as cluster:
+        examined = subject(cluster.service, read_facts=lambda: facts(*cluster.objects()), path="/hostname")
+        report = measure(examined, options, running)
+
+    assert report.scale_out is not None
+    assert report.scale_out.requests["per-endpoint"] > 20
+    # For identity, for the profile, and for the watch: a few for each of three endpoints.
+    assert options.max_connections - running.connections_left < 20
+
+
+@pytest.mark.parametrize("blind", [True, False])
+def test_an_api_that_cannot_be_read_meanwhile_is_told(blind: bool) -> None:
+    """Nobody can be called new where nothing was read, and nobody is said to be missing."""
+    options = Options(rate=None, seed=5, watch_s=2.0, profiles=(Profile.SINGLE, Profile.SHORT_LIVED))
+    with Cluster.start(STILL) as cluster:
+        readings = 0
+
+        def read() -> Facts:
+            nonlocal readings
+            readings += 1
+            # The first is before the traffic, the second after what is measured.
+            if readings > 2 and (blind or readings == 5):
+                raise DiscoveryError("The API server does not answer.")
+            return facts(*cluster.objects())
+
+        report = measure(subject(cluster.service, read_facts=read, path="/hostname"), options, session(options))
+
+    assert (report.scale_out is None) is blind
+    (told,) = [notice for notice in report.notices if "While kbalance watched" in notice]
+    assert told.endswith("The API server does not answer.")
+    assert ("is not known" in told) is blind
+
+
+def test_whoever_fails_to_be_told_leaves_no_thread_behind() -> None:
+    options = Options(rate=None, seed=5, watch_s=600.0, profiles=(Profile.SINGLE, Profile.SHORT_LIVED))
+
+    def progress(what: str, done: int, planned: int) -> None:
+        if what == "scale-out":
+            raise BrokenPipeError
+
+    began = monotonic()
+    with Cluster.start(STILL) as cluster:
+        examined = subject(cluster.service, read_facts=lambda: facts(*cluster.objects()), path="/hostname")
+        with pytest.raises(BrokenPipeError):
+            measure(examined, options, session(options), progress)
+
+    assert monotonic() - began < 60
     assert all(not thread.name.startswith("kbalance-") for thread in threading.enumerate())

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from kbalance.model.record import FirstAnswers
 from kbalance.model.report import Newcomer, ScaleOut
-from kbalance.model.words import Profile
+from kbalance.model.words import Profile, Stop
 
 
 def scale_out(
@@ -43,4 +43,12 @@ def scale_out(
         )
         for name, ready_s in sorted(since.items(), key=lambda item: (item[1], item[0]))
     )
-    return ScaleOut(duration_s=ended_s - began_s, every_s=every_s, before=before, requests=requests, newcomers=tuple(newcomers))
+    cut = {told.profile for told in firsts if told.stopped not in (Stop.DONE, Stop.DEADLINE, Stop.INTERRUPTED)}
+    return ScaleOut(
+        duration_s=ended_s - began_s,
+        every_s=every_s,
+        before=before,
+        requests=requests,
+        cut_short=tuple(profile.value for profile in Profile if profile in cut),
+        newcomers=tuple(newcomers),
+    )

@@ -81,5 +81,9 @@ def aimed(target: Target, options: Options, service: ServiceFacts | None) -> Tar
         return target
     if options.method != "GET" or options.body:
         raise TargetError("A call of gRPC has neither --method nor --body: give --grpc-method and --grpc-data.")
-    given = options.grpc_method or (target.path if target.path_given else None)
-    return replace(target, path=method_path(given or HEALTH), path_given=given is not None)
+    given = options.grpc_method
+    if given is not None and target.path_given:
+        raise TargetError(f"{target.path} and --grpc-method {given} both name a method; give one of them.")
+    if given is None and target.path_given:
+        given = target.path
+    return replace(target, path=method_path(HEALTH if given is None else given), path_given=given is not None)

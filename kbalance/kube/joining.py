@@ -29,8 +29,9 @@ class Joining:
         self._ready: dict[str, Address | None] = {}
         self._since: dict[str, float] = {}
         self._names: dict[str, str] = {}
-        self.troubles = 0
-        """Readings that failed."""
+        self.troubles: list[str] = []
+        """Why readings failed, one for each."""
+        self._broken: BaseException | None = None
 
     def start(self) -> None:
         """Whoever is ready at the first reading that succeeds is old."""
@@ -38,9 +39,18 @@ class Joining:
         self._thread.start()
 
     def stop(self) -> None:
+        """Ends the thread; raises what broke it, if anything did."""
         self._over.set()
-        if self._thread.is_alive():
+        if self._thread.ident is not None:
             self._thread.join()
+        if self._broken is not None:
+            broken, self._broken = self._broken, None
+            raise broken
+
+    @property
+    def blind(self) -> bool:
+        """Whether no reading has succeeded, so that nobody can be called new."""
+        return not self._begun
 
     def endpoints(self) -> tuple[tuple[str, Address], ...]:
         """The ready ones with their addresses, at the last reading."""
@@ -60,14 +70,17 @@ class Joining:
             return dict(self._names)
 
     def _watch(self) -> None:
-        while not self._over.wait(EVERY_S):
-            self._look(self._clock())
+        try:
+            while not self._over.wait(EVERY_S):
+                self._look(self._clock())
+        except BaseException as error:  # for whoever stops it
+            self._broken = error
 
     def _look(self, now: float) -> None:
         try:
             facts = self._read()
-        except DiscoveryError:
-            self.troubles += 1
+        except DiscoveryError as error:
+            self.troubles.append(str(error))
             return
         with self._lock:
             ready = {e.name: e.address for e in facts.ready}

@@ -80,6 +80,7 @@ class FirstAnswers:
     requests: int
     connections: int
     """Opened."""
+    stopped: Stop
     firsts: tuple[tuple[str, float], ...]
     """A name, or ``ip:port`` where no name was known, and seconds since 1970."""
 

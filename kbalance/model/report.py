@@ -299,6 +299,8 @@ class ScaleOut:
     """Endpoints that were ready at the start."""
     requests: Mapping[str, int]
     """By profile: made meanwhile."""
+    cut_short: tuple[str, ...]
+    """Profiles that ended before the watch did, for want of connections or for failures: what they never met may be for that."""
     newcomers: tuple[Newcomer, ...]
     """In the order in which they became ready."""
 

@@ -48,7 +48,8 @@ def reading(grown: ScaleOut) -> str:
     left = len(grown.newcomers) - MOST
     more = f"and {left} more; " if left > 0 else ""
     made = ", ".join(f"{profile} {requests:,}" for profile, requests in grown.requests.items())
+    cut = f"; ended early, out of connections or failing: {', '.join(grown.cut_short)}" if grown.cut_short else ""
     return (
         f"{more}never: not within the {grown.duration_s:.0f} s that were watched; {counted(grown.before, 'endpoint')} before; "
-        f"endpoints looked at every {grown.every_s:g} s; requests meanwhile: {made}."
+        f"endpoints looked at every {grown.every_s:g} s; requests meanwhile: {made}{cut}."
     )

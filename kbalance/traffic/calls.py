@@ -15,12 +15,14 @@ from kbalance.wire.streams import StreamConnection
 class Call:
     """A request under way."""
 
-    __slots__ = ("body", "due", "fields", "out", "rest", "sent", "size", "status", "tries")
+    __slots__ = ("body", "due", "fields", "given", "out", "rest", "sent", "size", "status", "tries")
 
     def __init__(self, due: float, now: float) -> None:
         self.due = due
         self.sent = now
-        """When it was given to a connection, which may have had to open, or to let others finish, before it really went out."""
+        """When it was first given to a connection, which may have had to open, or to let others finish, before it went out."""
+        self.given = now
+        """The same of the connection where it is now."""
         self.out = False
         """Whether it went out on the connection where it is."""
         self.rest = b""
@@ -54,12 +56,15 @@ class ManyAtOnce(Carrier):
         "body",
         "calls",
         "conn",
+        "cut",
+        "dead",
         "detail",
         "draining",
         "fields",
         "heard",
         "leaving",
         "most",
+        "status",
         "trailers",
         "waiting",
     )
@@ -83,11 +88,16 @@ class ManyAtOnce(Carrier):
         self.draining = False
         """It takes no more; those under way are waited for."""
         self.heard = 0.0
-        """When something came last."""
+        """When a part of an answer came last; a server that only acknowledges settings and pings answers nobody."""
         self.detail = ""
         """What the first failure of a stream said."""
+        self.cut = False
+        """A request failed because the connection was lost."""
+        self.dead = False
+        """Nothing came on it for as long as a request may take: that is one failure, of however many requests."""
+        self.status = 0
         self.fields: Pairs | None = None
-        """Of the answer before, as are the next two: the same ones mean the same status and the same Pod."""
+        """Of the answer before, as are status, trailers and body: the same ones mean the same verdict and the same Pod."""
         self.trailers: Pairs | None = None
         self.body = b""
 

@@ -1,6 +1,7 @@
 """The connections of one run, each through its life: opened within the budget, watched, ended, and accounted for once."""
 
 import math
+from collections import deque
 from collections.abc import Callable
 from random import Random
 from typing import Generic, TypeVar
@@ -13,6 +14,8 @@ from kbalance.traffic.poller import READ, WRITE, Poller
 from kbalance.traffic.slots import Slots
 from kbalance.wire.dialled import Tls
 
+MOST_LINGERING = 100
+"""Connections that wait for the server to close; the longest are closed from here, before descriptors run out."""
 LOOKS = 100
 """Before sleeping, some 50 us in all: on loopback that made 2.5 times the sequential requests; a slower answer costs it once."""
 
@@ -36,6 +39,7 @@ class Connections(Generic[C]):
         "_budget",
         "_clock",
         "_lifetime",
+        "_lingering",
         "_make",
         "_poller",
         "_random",
@@ -70,6 +74,7 @@ class Connections(Generic[C]):
         self._tls = tls
         self._clock = clock
         self._started = 0.0
+        self._lingering: deque[C] = deque()
         self.ledger = Ledger()
         self.by_fd: dict[int, C] = {}
         """All whose sockets are not closed yet, also those that linger."""
@@ -163,8 +168,16 @@ class Connections(Generic[C]):
         if linger:
             carrier.lingering = True
             carrier.sent = self._clock()
+            self._lingering.append(carrier)
         else:
             self.drop(carrier)
+
+    def trim(self) -> None:
+        """Closes those that linger beyond what is allowed; not while events are served, one of which may be for them."""
+        while len(self._lingering) > MOST_LINGERING:
+            oldest = self._lingering.popleft()
+            if self.by_fd.get(oldest.fd) is oldest:
+                self.drop(oldest)
 
     def account(self, carrier: C, closed_by: Closer, *, abandoned: int = 0, detail: str) -> None:
         """Closes the account."""

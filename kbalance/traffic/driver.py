@@ -111,6 +111,7 @@ class Driver:
             wait_s = exchanges.fill(self._sweep_s)
             while exchanges.to_come and not stopping.urgent:
                 exchanges.serve(connections.wait(wait_s, eager=exchanges.under_way))
+                connections.trim()
                 # Filled first: a connection that is past its age and wanted can then ask the server to close.
                 wait_s = exchanges.fill(self._sweep_s)
                 if self._clock() >= self._next_sweep:

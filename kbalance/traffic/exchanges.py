@@ -203,17 +203,23 @@ class Exchanges(Generic[C]):
             self._slot_failed(carrier.slot)
             self._settled(carrier.slot)
 
-    def _end_request(self, carrier: C, failure: Failure) -> None:
+    def _end_request(self, carrier: C, failure: Failure, *, counts: bool = True) -> None:
+        """A request failed.
+
+        Args:
+            counts: as one failure more, of those after which an endpoint or a profile is given up.
+        """
         carrier.unanswered[failure] = carrier.unanswered.get(failure, 0) + 1
         self.ended += 1
         self._in_flight -= 1
-        self._count_failure(carrier.slot, failure)
+        self._count_failure(carrier.slot, failure, counts=counts)
 
-    def _count_failure(self, slot: int, failure: Failure) -> None:
-        if self._direct:
+    def _count_failure(self, slot: int, failure: Failure, *, counts: bool = True) -> None:
+        if not self._direct:
+            if self._patience.ends_with_profile(failure, self.ended, counts=counts):
+                self._stopping.stop(Stop.FAILING)
+        elif counts:
             self._slot_failed(slot)
-        elif self._patience.ends_with_profile(failure, self.ended):
-            self._stopping.stop(Stop.FAILING)
 
     def _slot_failed(self, slot: int) -> None:
         """A request failed, or the opening ahead, which says as much of an endpoint and costs as much time."""

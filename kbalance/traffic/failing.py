@@ -17,10 +17,12 @@ HOPELESS_AFTER = 3
 class Patience:
     """Counts failures until there have been enough: of one endpoint where each is asked directly, else of the whole profile."""
 
-    __slots__ = ("_failures", "_in_a_row", "_timeouts")
+    __slots__ = ("_failed", "_failures", "_in_a_row", "_timeouts")
 
     def __init__(self, slots: int) -> None:
         self._in_a_row = [0] * slots
+        self._failed = 0
+        """Requests; many of one connection may be one failure."""
         self._failures = 0
         self._timeouts = 0
 
@@ -32,15 +34,19 @@ class Patience:
         self._in_a_row[slot] += 1
         return self._in_a_row[slot] >= GIVE_UP_AFTER
 
-    def ends_with_profile(self, failure: Failure, ended: int) -> bool:
-        """Counts a failure among so many requests that ended; whether it is one too many.
+    def ends_with_profile(self, failure: Failure, ended: int, *, counts: bool = True) -> bool:
+        """Counts a request that failed among so many that ended; whether it is one too many.
+
+        Args:
+            counts: whether it is a failure of its own, and not of a connection that carried others too.
 
         Ten timeouts are, whatever their share: they cost the most time. Three are where nothing was ever answered.
         """
-        self._failures += 1
-        self._timeouts += failure in (Failure.TIMEOUT, Failure.CONNECT_TIMEOUT)
-        hopeless = self._timeouts >= HOPELESS_AFTER and self._failures == ended
-        failing = self._failures >= FAILING_AFTER and (2 * self._failures > ended or self._timeouts >= FAILING_AFTER)
+        self._failed += 1
+        self._failures += counts
+        self._timeouts += counts and failure in (Failure.TIMEOUT, Failure.CONNECT_TIMEOUT)
+        hopeless = self._timeouts >= HOPELESS_AFTER and self._failed == ended
+        failing = self._failures >= FAILING_AFTER and (2 * self._failed > ended or self._timeouts >= FAILING_AFTER)
         return hopeless or failing
 
 

@@ -7,20 +7,42 @@ from kbalance.errors import ExchangeError
 from kbalance.model.target import Address
 from kbalance.wire.dialled import Dialled, Tls
 
+SLICE_S = 0.1
+"""After which it is looked whether somebody has ended the run meanwhile."""
 
-def chosen_protocol(address: Address, tls: Tls, timeout_s: float, clock: Callable[[], float]) -> str | None:
+
+class Wait:
+    """Waits for a connection as long as there is time.
+
+    Args:
+        left_s: seconds that are left, asked again and again; 0 or less: it is over.
+    """
+
+    def __init__(self, left_s: Callable[[], float]) -> None:
+        self._left_s = left_s
+
+    def ready(self, conn: Dialled) -> bool:
+        """Until the connection can go on; ``False``: not in time."""
+        poller = select.poll()
+        poller.register(conn.fileno(), select.POLLIN | (select.POLLOUT if conn.wants_write else 0))
+        while (left_s := self._left_s()) > 0:
+            if poller.poll(min(left_s, SLICE_S) * 1000):
+                return True
+        return False
+
+
+def chosen_protocol(address: Address, tls: Tls, wait: Wait) -> str | None:
     """What the server chooses in the handshake, ``h2`` or ``http/1.1``; ``None``: nothing, or there was no handshake."""
     import ssl
 
     tls.offer(("h2", "http/1.1"))
-    until = clock() + timeout_s
     try:
         conn = Dialled(address, tls)
     except ExchangeError:
         return None
     try:
         while not conn.is_open:
-            if not ready(conn, until - clock()):
+            if not wait.ready(conn):
                 return None
             conn.advance()
         assert isinstance(conn.sock, ssl.SSLSocket)
@@ -29,10 +51,3 @@ def chosen_protocol(address: Address, tls: Tls, timeout_s: float, clock: Callabl
         return None
     finally:
         conn.close()
-
-
-def ready(conn: Dialled, longest_s: float) -> bool:
-    """Waits until the connection can go on; ``False``: not within this time."""
-    poller = select.poll()
-    poller.register(conn.fileno(), select.POLLIN | (select.POLLOUT if conn.wants_write else 0))
-    return longest_s > 0 and bool(poller.poll(longest_s * 1000))

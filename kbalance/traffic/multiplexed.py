@@ -126,14 +126,16 @@ class Multiplexed(Exchanges[ManyAtOnce]):
 
     def _take(self, carrier: ManyAtOnce) -> None:
         events = carrier.conn.receive()
-        now = carrier.heard = self._clock()
+        now = self._clock()
         calls, lost = carrier.calls, None
         for event in events:
             if isinstance(event, Head):
+                carrier.heard = now
                 call = calls.get(event.stream)
                 if call is not None and event.status >= 200:
                     _, call.status, call.fields = event
             elif isinstance(event, Data):
+                carrier.heard = now
                 call = calls.get(event.stream)
                 if call is not None:
                     call.take(event.data)
@@ -177,7 +179,7 @@ class Multiplexed(Exchanges[ManyAtOnce]):
         carrier.conn.answered += 1
         if self._tap is not None:
             self._tap(closely(call, trailers, grpc_path=self._grpc_path), carrier)
-        same = call.fields is carrier.fields and trailers is carrier.trailers
+        same = call.fields is carrier.fields and trailers is carrier.trailers and call.status == carrier.status
         if not same or (self._whole and call.body != carrier.body):
             self._look(carrier, call, trailers, now)
             if carrier.fields is None:
@@ -201,7 +203,7 @@ class Multiplexed(Exchanges[ManyAtOnce]):
         if who is None and self._identify is not None:
             who = self._identify(call.body if self._by_body else raw(call, trailers))
         carrier.answered_by(who, now)
-        carrier.fields, carrier.trailers, carrier.body = call.fields, trailers, call.body
+        carrier.status, carrier.fields, carrier.trailers, carrier.body = call.status, call.fields, trailers, call.body
         carrier.bad = status >= 500
         if not carrier.bad:
             self._patience.succeeded(carrier.slot)
@@ -238,35 +240,39 @@ class Multiplexed(Exchanges[ManyAtOnce]):
     def _part(self, carrier: ManyAtOnce) -> None:
         """Everything on it is answered, and nothing more will be asked."""
         carrier.conn.leave()
-        by = Closer.SERVER if carrier.goaway_s is not None else Closer.CLIENT
-        self._connections.end(carrier, by, linger=True)
+        by = Closer.FAILURE if carrier.dead else Closer.CLIENT if carrier.goaway_s is None else Closer.SERVER
+        self._connections.end(carrier, by, linger=not carrier.dead)
 
     def _lost(self, carrier: ManyAtOnce, lost: Lost) -> None:
-        failed = bool(carrier.unanswered) or lost.failure is not Failure.CLOSED
+        failed = carrier.cut or lost.failure is not Failure.CLOSED
         by = Closer.FAILURE if failed else Closer.SERVER
         self._connections.end(carrier, by, detail=lost.detail if failed else "")
 
     def linger(self, carrier: ManyAtOnce) -> None:
         try:
-            over = any(type(event) is Lost for event in carrier.conn.receive())
-            carrier.conn.push()
+            over = any(isinstance(event, Lost) for event in carrier.conn.receive())
+            carrier.conn.flush()
         except ExchangeError:
             over = True
         if over:
             self._connections.drop(carrier)
+        else:
+            self._connections.watch(carrier)
 
     def check(self, carrier: ManyAtOnce, now: float) -> None:
         if not carrier.conn.is_open:
             if now - carrier.opened > self._timeout_s:
                 self.failed(carrier, timed_out(carrier, self._timeout_s))
             return
-        overdue = [(n, call) for n, call in carrier.calls.items() if now - call.sent > self._timeout_s]
-        if overdue and carrier.heard <= min(call.sent for _, call in overdue):
-            return self.failed(carrier, timed_out(carrier, self._timeout_s))
-        for number, _ in overdue:
+        for number, call in [(n, call) for n, call in carrier.calls.items() if now - call.sent > self._timeout_s]:
             carrier.conn.give_up(number)
             del carrier.calls[number]
-            self._fail_call(carrier, Failure.TIMEOUT, f"no complete answer after {self._timeout_s:g} s")
+            counts = not carrier.dead
+            if carrier.heard <= call.given:
+                # Younger requests keep their own time, as it may only have stalled; new ones do not depend on it.
+                carrier.dead = True
+                self._retire(carrier)
+            self._fail_call(carrier, Failure.TIMEOUT, f"no complete answer after {self._timeout_s:g} s", counts=counts)
         while carrier.waiting and now - carrier.waiting[0].sent > self._timeout_s:
             carrier.waiting.popleft()
             self._fail_call(carrier, Failure.TIMEOUT, f"no room on the connection for {self._timeout_s:g} s")
@@ -290,6 +296,7 @@ class Multiplexed(Exchanges[ManyAtOnce]):
             call.tries += not drained
             self._retry(carrier, call)
         else:
+            carrier.cut = carrier.cut or event.failure is Failure.CLOSED
             self._fail_call(carrier, event.failure, event.detail)
 
     def _may_retry(self, carrier: ManyAtOnce, call: Call, error: ExchangeError) -> bool:
@@ -324,16 +331,17 @@ class Multiplexed(Exchanges[ManyAtOnce]):
             carrier = carrier or self._open(old.slot)
             if carrier is None:
                 continue
-            call.out, call.sent = False, now
+            call.out, call.given = False, now
             # What a connection opens for counts among its requests; one that is there counts with the slot's own only.
             carrier.left -= fresh or recycles
             self._give(carrier, call)
             if recycles and (carrier.left <= 0 or now >= carrier.expires):
                 self._retire(carrier)
 
-    def _fail_call(self, carrier: ManyAtOnce, failure: Failure, detail: str) -> None:
+    def _fail_call(self, carrier: ManyAtOnce, failure: Failure, detail: str, *, counts: bool = True) -> None:
         carrier.detail = carrier.detail or detail
-        self._end_request(carrier, failure)
+        carrier.fields = None  # the next answer is looked at, for it ends a row of failures
+        self._end_request(carrier, failure, counts=counts)
         self._slots.release(carrier.slot)
 
     def failed(self, carrier: ManyAtOnce, error: ExchangeError) -> None:
@@ -355,8 +363,8 @@ class Multiplexed(Exchanges[ManyAtOnce]):
         carrier.calls.clear()
         carrier.waiting.clear()
         self._retire(carrier)
-        for _ in range(failing):
-            self._end_request(carrier, error.failure)
+        for nth in range(failing):
+            self._end_request(carrier, error.failure, counts=nth == 0)
         self._send_again(carrier)
         self._connections.end(carrier, Closer.FAILURE if failing else Closer.SERVER, detail=str(error) if failing else "")
         for _ in range(failing):

@@ -7,7 +7,7 @@ from dataclasses import replace
 from kbalance.errors import ExchangeError, TargetError, TrafficError
 from kbalance.model.plan import RequestSpec
 from kbalance.model.target import Address
-from kbalance.traffic.handshake import ready
+from kbalance.traffic.handshake import Wait
 from kbalance.wire import reflection
 from kbalance.wire.descriptors import Schema
 from kbalance.wire.dialled import Tls
@@ -24,13 +24,12 @@ MOST_FILES = 200
 """Of descriptors that a method's message may need."""
 
 
-def encoded(
-    text: str, request: RequestSpec, address: Address, tls: Tls | None, timeout_s: float, clock: Callable[[], float]
-) -> bytes:
+def encoded(text: str, request: RequestSpec, address: Address, tls: Tls | None, patience: Callable[[], Wait]) -> bytes:
     """The message of a call, which the user gave as JSON or as ``hex:``.
 
     Args:
         request: the call that it is for.
+        patience: how long to wait for one question to the server.
 
     Raises:
         TargetError: the text makes no sense, or not for this method.
@@ -46,7 +45,7 @@ def encoded(
     except ValueError as error:
         raise TargetError(f"--grpc-data is neither JSON nor hex:BYTES: {error}.") from error
     service, _, method = request.path.lstrip("/").partition("/")
-    talk = _Talk(request, address, tls, timeout_s, clock)
+    talk = _Talk(request, address, tls, patience)
     try:
         schema = Schema.of(talk.files(service))
     except NoMessage as error:
@@ -60,14 +59,11 @@ def encoded(
 class _Talk:
     """Calls of server reflection, each on a connection of its own: there are few."""
 
-    def __init__(
-        self, request: RequestSpec, address: Address, tls: Tls | None, timeout_s: float, clock: Callable[[], float]
-    ) -> None:
+    def __init__(self, request: RequestSpec, address: Address, tls: Tls | None, patience: Callable[[], Wait]) -> None:
         self._request = request
         self._address = address
         self._tls = tls
-        self._timeout_s = timeout_s
-        self._clock = clock
+        self._patience = patience
 
     def files(self, symbol: str) -> Iterable[bytes]:
         """The file that defines a symbol, and those that it needs and the server has."""
@@ -112,13 +108,13 @@ class _Talk:
             raise TrafficError(f"Server reflection could not be asked at {self._address}: {error}.") from error
 
     def _exchange(self, conn: StreamConnection, request: RequestSpec) -> tuple[Status, bytes]:
-        until = self._clock() + self._timeout_s
+        wait = self._patience()
         rest = conn.ask(fields_for(request), request.body)[1]
         assert not rest, "a question is smaller than any first window"
         status, fields, body = 0, Pairs(()), bytearray()
         while True:
-            if not ready(conn, until - self._clock()):
-                raise TrafficError(f"Server reflection at {self._address} did not answer within {self._timeout_s:g} s.")
+            if not wait.ready(conn):
+                raise TrafficError(f"Server reflection at {self._address} did not answer in time (--timeout).")
             if not conn.is_open:
                 if conn.advance():
                     conn.flush()

@@ -3,13 +3,13 @@
 import math
 from collections.abc import Callable
 from random import Random
-from time import perf_counter
+from time import perf_counter, sleep
 
 from kbalance.model.plan import ProfilePlan, RequestSpec
 from kbalance.model.target import Address
 from kbalance.model.words import Protocol, Stop
 from kbalance.traffic.driver import Budget, Driver, Tap
-from kbalance.traffic.handshake import chosen_protocol
+from kbalance.traffic.handshake import Wait, chosen_protocol
 from kbalance.traffic.identify import Identify
 from kbalance.wire.dialled import Tls
 
@@ -36,7 +36,7 @@ class Session:
         self._seed = seed
         self._tls = tls
         self._drivers: list[Driver] = []
-        """Those under way; several run side by side only while endpoints may join."""
+        """All that there were; several run side by side while endpoints may join, so that none may be lost here."""
 
     @property
     def elapsed_s(self) -> float:
@@ -52,7 +52,7 @@ class Session:
     def interrupt(self) -> None:
         """Ends the traffic under way within a tenth of a second, and allows no more."""
         self.interrupted = True
-        for driver in self._drivers:
+        for driver in tuple(self._drivers):
             driver.stop(Stop.INTERRUPTED)
 
     @property
@@ -60,11 +60,17 @@ class Session:
         """New connections that may still be opened."""
         return self._budget.left
 
+    def pause(self, seconds: float) -> None:
+        """Sleeps, unless somebody ends the session meanwhile."""
+        until = self.clock() + seconds
+        while (left_s := until - self.clock()) > 0 and self.over is None:
+            sleep(min(left_s, 0.1))
+
     def negotiate(self, address: Address, *, wanted: Protocol | None) -> Protocol:
         """What is spoken from now on: what is wanted, or what the server chooses where nothing is."""
         spoken = wanted or Protocol.HTTP1
         if self._tls is not None:
-            if wanted is None and chosen_protocol(address, self._tls, self.timeout_s, self.clock) == "h2":
+            if wanted is None and chosen_protocol(address, self._tls, self._patience()) == "h2":
                 spoken = Protocol.H2
             self._tls.offer(("h2",) if spoken.multiplexes else ("http/1.1",))
         return spoken
@@ -77,7 +83,13 @@ class Session:
         """
         from kbalance.traffic.reflection import encoded
 
-        return encoded(text, request, address, self._tls, self.timeout_s, self.clock)
+        return encoded(text, request, address, self._tls, self._patience)
+
+    def _patience(self) -> Wait:
+        """For one exchange beside those of the profiles: its own connection, and no longer than the session itself."""
+        self._budget.left -= 1
+        until = min(self.clock() + self.timeout_s, self._deadline)
+        return Wait(lambda: 0.0 if self.interrupted else until - self.clock())
 
     def drive(
         self,
@@ -113,7 +125,7 @@ class Session:
             on_sweep=lambda: on_progress(driver.ended),
             clock=self.clock,
         )
-        self._drivers = [*(d for d in self._drivers if d.stopped is None), driver]
+        self._drivers.append(driver)
         if self.over is not None:
             driver.stop(self.over)
         return driver

@@ -53,8 +53,12 @@ def _hpack() -> Iterator[tuple[str, bytes]]:
     """The one library that the agent needs, in pure Python, with its licence."""
     from importlib.metadata import files
 
-    for path in sorted(files("hpack") or ()):
-        if path.suffix == ".py" or path.name.startswith("LICENSE"):
+    import hpack
+
+    for source in sorted(Path(hpack.__file__).parent.glob("*.py")):
+        yield f"hpack/{source.name}", source.read_bytes()
+    for path in files("hpack") or ():
+        if path.name.startswith("LICENSE"):
             yield f"hpack/{path.name}", path.read_binary()
 
 

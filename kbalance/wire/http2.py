@@ -296,7 +296,7 @@ class Http2Connection:
     def _take(self, frame: Frame, events: list[Event]) -> None:
         kind = frame.kind
         if not self._begun:
-            self._check_begin(kind, frames.written(*frame)[:60])
+            self._check_begin(kind if not frame.flags & ACK else frames.PING, frames.written(*frame)[:60])
             self._begun = True
         if self._head or kind == CONTINUATION or (kind == HEADERS and not frame.flags & END_HEADERS):
             self._collect(frame, events)

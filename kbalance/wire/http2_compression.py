@@ -81,7 +81,8 @@ class Block:
             Malformed: this is no head.
         """
         if self._head is None:
-            self._head = (status_of(self.fields), self.fields[1:], declared_length(self.fields))
+            status, fields = status_of(self.fields), sound(self.fields[1:])
+            self._head = (status, fields, declared_length(fields))
         return self._head
 
     @property

@@ -77,31 +77,33 @@ class Malformed(Exception):
 
 
 def status_of(fields: Sequence[tuple[bytes, bytes]]) -> int:
-    """The status of a response's head, all of whose fields are sound.
+    """The status of a response's head, whose first field it is.
 
     Raises:
-        Malformed: when they are not, or when the status is 101, which HTTP/2 does not have (8.6).
+        Malformed: when there is none, or when it is 101, which HTTP/2 does not have (8.6).
     """
     if not fields or fields[0][0] != b":status":
         raise Malformed("a head without status")
     status = fields[0][1]
     if not _STATUS.fullmatch(status) or status == b"101":
         raise Malformed(f"status {_words(status)}")
-    sound(fields[1:])
     return int(status)
 
 
 def sound(fields: Iterable[tuple[bytes, bytes]]) -> Pairs:
     """The fields of trailers, or of a head behind its status.
 
+    Blanks around a value are dropped, as HTTP/1.1 has it; RFC 9113, 8.2.1 forbids them, and servers send them all the same.
+
     Raises:
         Malformed: a name that is no lower-case token (so pseudo-header fields too), a value with what cannot stand in one, or
             a field that belongs to an HTTP/1.1 connection.
     """
-    for name, value in fields:
+    found = tuple((name, value.strip(b" \t")) for name, value in fields)
+    for name, value in found:
         if not _LOWER_TOKEN.fullmatch(name) or not _VALUE.fullmatch(value) or name in _CONNECTION_SPECIFIC:
             raise Malformed(f"the field {_words(name)} with value {_words(value)}")
-    return tuple(fields)
+    return found
 
 
 def declared_length(fields: Iterable[tuple[bytes, bytes]]) -> int | None:

@@ -19,6 +19,7 @@ from tests.builders import (
     facts,
     fold,
     fresh,
+    leaving,
     pods,
     pooled,
     profile_plan,
@@ -64,8 +65,16 @@ def watched(**first_s: float | None) -> ScaleOut:
         every_s=0.5,
         before=3,
         requests=dict.fromkeys(named, 100),
+        cut_short=(),
         newcomers=(Newcomer(name="web-9", ready_s=20.0, first_s=named),),
     )
+
+
+def just_ready(before_the_end_s: float, *, fresh_s: float = 0.4, requests: int = 600) -> ScaleOut:
+    """The same, so long before the watch ended, and a single client made so many requests in all."""
+    grown = watched(single=None, short_lived=fresh_s)
+    (late,) = (replace(one, ready_s=grown.duration_s - before_the_end_s) for one in grown.newcomers)
+    return replace(grown, requests={"single": requests, "short-lived": 600}, newcomers=(late,))
 
 
 def quiet(*profiles: ProfileReport, facts: Facts, **changes: object) -> Case:
@@ -181,6 +190,14 @@ SCENARIOS: dict[str, tuple[Scenario, ...]] = {
         ("ages not known", lambda: case(single(), started=NOW), None),
         ("watched, met by fresh alone", lambda: case(scale_out=watched(single=None, pooled=None, short_lived=0.4)), CERTAIN),
         ("watched, met by the pool too", lambda: case(scale_out=watched(single=None, pooled=2.0, short_lived=0.4)), None),
+        ("watched, fresh not among them", lambda: case(scale_out=watched(single=None, per_endpoint=0.4)), None),
+        ("watched, too short", lambda: case(scale_out=just_ready(4.0)), None),
+        ("watched, long enough", lambda: case(scale_out=just_ready(12.0)), CERTAIN),
+        ("watched, fresh as slow", lambda: case(scale_out=just_ready(12.0, fresh_s=5.0)), None),
+        ("watched, few requests", lambda: case(scale_out=just_ready(12.0, requests=90)), None),
+        ("watched, held ones cut short", lambda: case(scale_out=replace(just_ready(12.0), cut_short=("single",))), None),
+        ("watched, requests are placed", lambda: case(mixed(34, 33, 33), scale_out=watched(single=None, short_lived=0.4)), None),
+        ("watched, the server ends them", lambda: case(leaving((9.0, 9.5)), scale_out=just_ready(12.0)), LIKELY),
         ("watched, met by nobody", lambda: case(scale_out=watched(single=None, short_lived=None)), None),
         ("watched, nothing held", lambda: case(scale_out=watched(short_lived=0.4)), None),
         ("watched, nobody joined", lambda: case(scale_out=replace(watched(single=None), newcomers=())), None),

@@ -106,6 +106,8 @@ def test_a_port_that_says_nothing_is_spoken_to_in_http_1(cluster: Cluster) -> No
             "--grpc-method is about a call of gRPC, and --protocol h2c was asked",
         ),
         (("--grpc-method", "Check"), "'Check' does not name a gRPC method; write it as PACKAGE.SERVICE/METHOD, like"),
+        (("--grpc-method", ""), "'' does not name a gRPC method"),
+        (("--path", "/a.B/C", "--grpc-method", "a.B/D"), "/a.B/C and --grpc-method a.B/D both name a method; give one of them."),
         (("--protocol", "grpc", "--method", "POST"), "A call of gRPC has neither --method nor --body"),
         (("--grpc-method", "a.B/C"), "The server has no service a.B (UNIMPLEMENTED: unknown service a.B); check the name given"),
         (

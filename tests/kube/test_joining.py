@@ -74,7 +74,7 @@ def test_a_reading_that_fails_is_counted_and_the_next_one_is_taken(monkeypatch: 
 
     found = watched(monkeypatch, Cluster((old,), DiscoveryError("silent"), (old, new)))
 
-    assert (found.troubles, found.since) == (1, {"web-2": 2.0})
+    assert (found.troubles, dict(found.since), found.blind) == (["silent"], {"web-2": 2.0}, False)
 
 
 def test_a_first_reading_that_fails_makes_nobody_new_later(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -545,7 +545,9 @@ def _grown(*names: str) -> ScaleOut:
     """These joined while kbalance watched, and held connections never met them."""
     first_s = {"single": None, "pooled": None, "short-lived": 0.42, "per-endpoint": 1.1}
     newcomers = tuple(Newcomer(name=name, ready_s=20.3, first_s=first_s) for name in names)
-    return ScaleOut(duration_s=60.0, every_s=0.5, before=3, requests=dict.fromkeys(first_s, 1500), newcomers=newcomers)
+    return ScaleOut(
+        duration_s=60.0, every_s=0.5, before=3, requests=dict.fromkeys(first_s, 1500), cut_short=("pooled",), newcomers=newcomers
+    )
 
 
 HOSTILE = (

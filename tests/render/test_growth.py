@@ -10,7 +10,7 @@ from kbalance.render.growth import MOST, growth
 
 def grown(*newcomers: Newcomer) -> ScaleOut:
     requests = {"single": 1500, "short-lived": 400, "stock": 1500}
-    return ScaleOut(duration_s=60.0, every_s=0.5, before=3, requests=requests, newcomers=newcomers)
+    return ScaleOut(duration_s=60.0, every_s=0.5, before=3, requests=requests, cut_short=(), newcomers=newcomers)
 
 
 def newcomer(name: str, ready_s: float = 12.34) -> Newcomer:

@@ -11,7 +11,7 @@ from kbalance.errors import KbalanceError, TargetError, TrafficError
 from kbalance.model.plan import RequestSpec
 from kbalance.model.target import Address
 from kbalance.model.words import Protocol
-from kbalance.traffic.handshake import chosen_protocol
+from kbalance.traffic.handshake import Wait, chosen_protocol
 from kbalance.traffic.reflection import encoded
 from kbalance.wire.dialled import Tls
 from kbalance.wire.grpc import frame
@@ -33,6 +33,11 @@ HEAD = (*OK, (b"content-type", b"application/grpc"))
 ADVICE = "give --grpc-data as hex:BYTES."
 
 
+def waiting(longest_s: float) -> Wait:
+    until = perf_counter() + longest_s
+    return Wait(lambda: until - perf_counter())
+
+
 @pytest.fixture(scope="module")
 def server() -> Iterator[Address]:
     """Tells of the services in `tests.wire.schemas`, by the older version of the service only, as all in Python do."""
@@ -46,7 +51,7 @@ def message(text: str, address: Address, path: str = GET, *, tls: Tls | None = N
     call = RequestSpec(
         method="POST", authority="test.invalid", path=path, protocol=Protocol.GRPC, scheme=scheme, timeout_s=timeout_s
     )
-    return encoded(text, call, address, tls, timeout_s, perf_counter)
+    return encoded(text, call, address, tls, lambda: waiting(timeout_s))
 
 
 def refusal(kind: type[KbalanceError], *given: Any, **more: Any) -> str:
@@ -139,7 +144,7 @@ def _field(name: str, value: bytes) -> tuple[int, bytes]:
         (_tells(b"<html>"), "Server reflection answered no message: the answer is not a gRPC message"),
         (_tells(frame(b"\xff\xff")), "Server reflection answered what is no message of it"),
         (_tells(_files(b"\xff\xff\xff")), "What the server tells of test.v1.Shop by reflection is no description"),
-        (hang, "did not answer within 0.3 s."),
+        (hang, "did not answer in time (--timeout)."),
         (sends(b"HTTP/1.1 400 Bad\r\n\r\n"), "could not be asked at 127.0.0.1:"),
         (speaks(each(lambda server, stream: server.send(frames.reset(stream, 2)))), "reset by the server: INTERNAL_ERROR"),
     ],
@@ -199,7 +204,7 @@ def test_a_server_chooses_in_the_handshake_and_is_asked_nothing(
     context.set_alpn_protocols(protocols)
     tls = make_tls("web.test", cacert=certificates.cacert)
     with Server(steady(), tls=context) as server:
-        assert chosen_protocol(server.address, tls, 5.0, perf_counter) == chosen
+        assert chosen_protocol(server.address, tls, waiting(5.0)) == chosen
         assert server.requests == 0
 
 
@@ -210,11 +215,11 @@ def test_a_server_chooses_in_the_handshake_and_is_asked_nothing(
 )
 def test_a_server_without_a_handshake_chooses_nothing(script: Callable[[Peer], None]) -> None:
     with Server(script) as server:
-        assert chosen_protocol(server.address, make_tls("web.test", insecure=True), 0.3, perf_counter) is None
+        assert chosen_protocol(server.address, make_tls("web.test", insecure=True), waiting(0.3)) is None
     with refusing() as address:
-        assert chosen_protocol(address, make_tls("web.test", insecure=True), 0.3, perf_counter) is None
+        assert chosen_protocol(address, make_tls("web.test", insecure=True), waiting(0.3)) is None
 
 
 def test_a_certificate_that_is_not_trusted_chooses_nothing(certificates: Certificates) -> None:
     with Server(steady(), tls=certificates.server(trusted=False)) as server:
-        assert chosen_protocol(server.address, make_tls("web.test", cacert=certificates.cacert), 5.0, perf_counter) is None
+        assert chosen_protocol(server.address, make_tls("web.test", cacert=certificates.cacert), waiting(5.0)) is None
