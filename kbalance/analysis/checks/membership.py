@@ -4,6 +4,8 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from kbalance.analysis.case import Case, Conclusion, held
+from kbalance.analysis.checks.measurement import ends
+from kbalance.analysis.endings import ending
 from kbalance.analysis.wording import count, listed, percent
 from kbalance.model.report import Newcomer, ScaleOut
 from kbalance.model.target import EndpointFacts
@@ -17,6 +19,18 @@ YOUNG = 0.5
 
 YOUNG_GAP_S = 60.0
 """And so much younger at least: the Pods of one rollout start one after the other."""
+
+HELD = (Profile.SINGLE, Profile.POOLED, Profile.STOCK)
+"""Profiles that keep their connections."""
+
+WATCHED_LEAST_S = 5.0
+"""From a newcomer's readiness to the end, before one says that held connections never meet it."""
+
+WATCHED_LEAST = 3.0
+"""And so many times as long as fresh connections took to meet it."""
+
+REQUESTS_LEAST = 20
+"""Requests on a profile's held connections meanwhile; fewer show nothing of where they go."""
 
 
 def not_ready(case: Case) -> Conclusion | None:
@@ -107,32 +121,58 @@ def stale_membership(case: Case) -> Conclusion | None:
 
 
 def _watched(case: Case) -> Conclusion | None:
-    """Measured: while endpoints joined, the connections that were held never heard from some of them, fresh ones did."""
+    """Measured: while endpoints joined, the connections that were held never met some of them, fresh ones did.
+
+    Only fresh connections tell that a newcomer could be met: those of per-endpoint are directed there.
+    """
     grown = case.scale_out
-    if grown is None:
+    if grown is None or any(p.several for p in case.through):
         return None
-    keeping = [p.value for p in (Profile.SINGLE, Profile.POOLED, Profile.STOCK) if p.value in grown.requests]
-    heard = [n for n in grown.newcomers if any(first is not None for first in n.first_s.values())]
-    unheard = [n for n in heard if all(n.first_s[p] is None for p in keeping)]
-    if not keeping or not unheard:
+    unmet = [newcomer for newcomer in grown.newcomers if _unmet(newcomer, grown)]
+    if not unmet:
         return None
+    lifetime = ends(case)
     return Conclusion(
-        confidence=Confidence.CERTAIN,
-        summary=f"Ready while kbalance watched, and never met by a connection that was held: {listed(n.name for n in unheard)}; "
+        confidence=Confidence.CERTAIN if lifetime is None else Confidence.LIKELY,
+        summary=f"Ready while kbalance watched, and never met by a connection that was held: {listed(n.name for n in unmet)}; "
         "scaling out does not relieve the others until clients connect anew.",
         evidence=(
-            *(_heard(newcomer, grown) for newcomer in unheard[:3]),
-            f"Held meanwhile: {listed(f'{p} with {grown.requests[p]:,} requests' for p in keeping)}.",
+            *(_heard(newcomer, grown) for newcomer in unmet[:3]),
+            *(
+                (f"The server ends connections {ending(lifetime)}, and those that follow may go there; none did so far.",)
+                if lifetime is not None
+                else ()
+            ),
         ),
     )
 
 
+def _unmet(newcomer: Newcomer, grown: ScaleOut) -> bool:
+    """Whether fresh connections met it, and held ones had the time and the requests to and did not."""
+    fresh_s = newcomer.first_s.get(Profile.SHORT_LIVED.value)
+    if fresh_s is None or any(newcomer.first_s.get(profile.value) is not None for profile in HELD):
+        return False
+    long_enough = grown.duration_s - newcomer.ready_s >= max(WATCHED_LEAST_S, WATCHED_LEAST * fresh_s)
+    return long_enough and bool(_since(newcomer, grown))
+
+
+def _since(newcomer: Newcomer, grown: ScaleOut) -> dict[str, int]:
+    """Requests of the profiles that held connections to the end, since it was ready: their part of the time; not where few."""
+    part = (grown.duration_s - newcomer.ready_s) / grown.duration_s
+    held_on = [p.value for p in HELD if p.value in newcomer.first_s and p.value not in grown.cut_short]
+    since = {profile: round(grown.requests.get(profile, 0) * part) for profile in held_on}
+    return {profile: requests for profile, requests in since.items() if requests >= REQUESTS_LEAST}
+
+
 def _heard(newcomer: Newcomer, grown: ScaleOut) -> str:
-    """From whom it heard, after how long, and from whom it did not until the end."""
+    """When it heard from fresh connections, and how much went elsewhere since it was ready."""
+    fresh_s = newcomer.first_s[Profile.SHORT_LIVED.value] or 0.0
     watched_s = grown.duration_s - newcomer.ready_s
-    never = [profile for profile, first_s in newcomer.first_s.items() if first_s is None]
-    after = ", ".join(f"{profile} after {first_s:.1f} s" for profile, first_s in newcomer.first_s.items() if first_s is not None)
-    return f"{newcomer.name}: {after}; {listed(never)} never in {watched_s:.0f} s."
+    made = listed(f"{profile} about {requests:,}" for profile, requests in _since(newcomer, grown).items())
+    return (
+        f"{newcomer.name}: met by {Profile.SHORT_LIVED} after {fresh_s:.1f} s; requests on held connections in the "
+        f"{watched_s:.0f} s since it was ready: {made}, none of them to it."
+    )
 
 
 def _joined_during_the_run(case: Case) -> Conclusion | None:
