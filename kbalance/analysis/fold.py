@@ -63,7 +63,7 @@ class ProfileFold:
         self._unknown: Counter[str] = Counter()
         self._unidentified = 0
         self._draws = Draws(endpoints, among, tolerance=tolerance, alpha=alpha)
-        self._opened = self._not_opened = self._closed_by_server = 0
+        self._opened = self._not_opened = self._closed_by_server = self._closed_by_failure = 0
         self._answered = self._errors = self._unanswered = self._abandoned = self._retried = 0
         self._per_connection: Counter[int] = Counter()
         self._streams = 1
@@ -83,6 +83,7 @@ class ProfileFold:
             _count(self._connects, bucket(int(observation.connect_s * 1e6)), 1)
             self._per_connection[observation.requests] += 1
             self._streams = max(self._streams, observation.streams)
+            self._closed_by_failure += observation.closed_by is Closer.FAILURE
         if observation.unanswered:
             self._add_unanswered(observation)
         if self._direct and observation.endpoint is not None:
@@ -248,6 +249,7 @@ class ProfileFold:
             requests_median=_median(self._per_connection),
             requests_max=max(self._per_connection, default=0),
             streams_max=self._streams,
+            closed_by_failure=self._closed_by_failure,
         )
 
     def _inferred(self) -> tuple[Placement, Evidence]:

@@ -70,6 +70,8 @@ class ConnectionCounts:
     """Requests per opened connection."""
     streams_max: int = 1
     """Requests under way at once on one of them, at most."""
+    closed_by_failure: int = 0
+    """Among those opened: a request on it failed, and took it along."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

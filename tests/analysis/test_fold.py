@@ -168,7 +168,14 @@ def test_every_kind_of_end_is_counted() -> None:
 
     assert report.requests == RequestCounts(sent=26, answered=17, failed=5, abandoned=4, retried=1)
     assert report.connections == ConnectionCounts(
-        planned=10, opened=5, failed=1, closed_by_server=3, requests_min=0, requests_median=5.0, requests_max=9
+        planned=10,
+        opened=5,
+        failed=1,
+        closed_by_server=3,
+        requests_min=0,
+        requests_median=5.0,
+        requests_max=9,
+        closed_by_failure=1,
     )
     assert report.server_lifetime == ServerLifetime(connections=2, requests_min=7, requests_max=9, age_min_s=2.0, age_max_s=3.0)
     assert [(f.kind, f.endpoint, f.requests, f.detail) for f in report.failures] == [

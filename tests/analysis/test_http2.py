@@ -8,7 +8,7 @@ import pytest
 from kbalance.analysis.case import Case
 from kbalance.analysis.rules import diagnose
 from kbalance.model.report import Finding, ProfileReport
-from kbalance.model.words import Closer, Confidence, Placement, PoolPolicy, Profile, Protocol
+from kbalance.model.words import Closer, Confidence, Failure, Placement, PoolPolicy, Profile, Protocol
 from tests.builders import (
     PODS,
     SERVICE,
@@ -22,6 +22,7 @@ from tests.builders import (
     lifo,
     pooled,
     profile_plan,
+    refused,
     settled,
     single,
     speaking,
@@ -130,6 +131,34 @@ def test_connections_that_the_server_ended_are_not_taken_for_a_pool() -> None:
         "stock: 200 requests of a pool of up to 10 went on 3 connections (one after the other ended, 4 streams at once), busiest "
         "endpoint 2.10 times its fair share."
     )
+
+
+def test_a_client_whose_connections_end_loads_one_endpoint_at_a_time() -> None:
+    finding = found("http2-multiplexing", speaking(GRPC, recycled(), fresh()))
+
+    assert finding is not None
+    assert finding.summary.endswith("here a connection stays on one endpoint: each client loads one of them at a time.")
+    assert "The server ends connections after 70 requests or about 0.01 s, and the next one is drawn anew." in finding.evidence
+
+
+def test_connections_that_broke_are_not_taken_for_several_at_once() -> None:
+    broken = [
+        connection(answers(name, 70), streams=4, unanswered=((Failure.RESET, 1),), closed_by=Closer.FAILURE)
+        for name in (PODS[0], PODS[0])
+    ]
+    report = settled(
+        [*broken, connection(answers(PODS[1], 60), streams=4)], profile_plan(Profile.STOCK, concurrency=4, streams=4)
+    )
+    finding = found("http2-multiplexing", speaking(GRPC, report, fresh()))
+
+    assert (report.connections.opened, report.connections.closed_by_failure) == (3, 2)
+    assert finding is not None
+    assert "puts all requests on one connection" in finding.summary
+    assert "one after the other ended" in finding.evidence[1]
+
+
+def test_a_connection_that_never_opened_did_not_break() -> None:
+    assert settled([refused()], profile_plan(Profile.STOCK)).connections.closed_by_failure == 0
 
 
 def test_a_server_of_few_streams_makes_clients_open_more() -> None:

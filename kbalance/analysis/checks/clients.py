@@ -2,7 +2,9 @@
 
 from collections.abc import Collection
 
-from kbalance.analysis.case import Case, Conclusion, fair_fresh, held, settings, spreading_fresh, static_explanations
+from kbalance.analysis.case import Case, Conclusion, fair_fresh, held, met, settings, spreading_fresh, static_explanations
+from kbalance.analysis.checks.measurement import ends
+from kbalance.analysis.endings import ending
 from kbalance.analysis.protocols import HTTP2, says
 from kbalance.analysis.samplesize import expected_busiest
 from kbalance.analysis.wording import PROTOCOL_NAMES, count, exchange, odds, times
@@ -72,15 +74,22 @@ def _multiplexed(case: Case, pinned: Conclusion) -> Conclusion:
         confidence = Confidence.CERTAIN
     else:
         confidence = Confidence.POSSIBLE if pinned.confidence is Confidence.POSSIBLE else Confidence.LIKELY
-    habit, part = ("puts all requests on one connection", "one of them") if not _overflows(case.stock) else (
-        "opens a further connection only while the server takes no more streams on the others", "few of them"
-    )  # fmt: skip
+    habit = "puts all requests on one connection"
+    part = "one of them at a time" if _one_after_the_other(case.stock) else "one of them"
+    if _overflows(case.stock):
+        habit, part = "opens a further connection only while the server takes no more streams on the others", "few of them"
+    lifetime = ends(case)
     return Conclusion(
         confidence=confidence,
         summary=f"{who} {habit}, and here a connection stays on one endpoint: each client loads {part}.",
         evidence=(
             f"Spoken was {protocol}, which carries many {unit}s at once on a connection.",
             *(line for p in (case.stock, case.single, case.pooled) if p is not None and held(p) for line in _load(p)),
+            *(
+                (f"The server ends connections {ending(lifetime)}, and the next one is drawn anew.",)
+                if lifetime is not None
+                else ()
+            ),
             *_fresh_evidence(case),
             *settings(case.facts),
             *_unmeasured(case, shown),
@@ -100,7 +109,15 @@ def _all_on_one(report: ProfileReport) -> bool:
 
 def _overflows(stock: ProfileReport | None) -> bool:
     """Whether an ordinary client had several connections at once: more than those that took the place of ended ones."""
-    return stock is not None and stock.connections.opened > 1 + stock.connections.closed_by_server
+    if stock is None:
+        return False
+    counts = stock.connections
+    return counts.opened > 1 + counts.closed_by_server + counts.closed_by_failure
+
+
+def _one_after_the_other(stock: ProfileReport | None) -> bool:
+    """Whether an ordinary client came to several endpoints, since connections took the place of ended ones."""
+    return stock is not None and not _overflows(stock) and len(met(stock)) > 1
 
 
 def _unmeasured(case: Case, shown: Collection[ProfileReport]) -> tuple[str, ...]:
