@@ -1,5 +1,6 @@
 """How findings and recommendations put things: numbers rounded to what matters, names listed, failures in words."""
 
+import re
 from collections.abc import Iterable
 
 from kbalance.model.report import ProfileReport
@@ -84,6 +85,9 @@ def odds(e_value: float | None) -> str:
     return "nothing speaks against a fair draw"
 
 
+_CODE = re.compile(r"[A-Z_]+(?=:|$)")
+"""How the words about a call that failed begin."""
+
 FAILURE_WORDS = {
     Failure.REFUSED: "connection refused",
     Failure.UNREACHABLE: "no way there",
@@ -100,12 +104,26 @@ FAILURE_WORDS = {
 
 def failures_of(report: ProfileReport, name: str | None = None) -> str:
     """Kinds of failure and their numbers, most frequent first; of one endpoint, or of all."""
-    return ", ".join(f"{FAILURE_WORDS[kind]} ({requests})" for kind, requests in _failures(report, name)) or "none ended"
+    told = (f"{_in_words(kind, report, name)} ({requests})" for kind, requests in _failures(report, name))
+    return ", ".join(told) or "none ended"
 
 
 def failure_kinds(report: ProfileReport, name: str | None = None) -> str:
     """Kinds of failure, most frequent first; of one endpoint, or of all."""
-    return ", ".join(FAILURE_WORDS[kind] for kind, _ in _failures(report, name)) or "reason not known"
+    return ", ".join(_in_words(kind, report, name) for kind, _ in _failures(report, name)) or "reason not known"
+
+
+def failure_words(kind: Failure, protocol: str, detail: str) -> str:
+    """One kind of failure; what a gRPC server said by the name of its code, such as ``UNAVAILABLE``."""
+    if kind is not Failure.STATUS or protocol != Protocol.GRPC.value:
+        return FAILURE_WORDS[kind]
+    code = _CODE.match(detail)
+    return code[0] if code else "an error of the server"
+
+
+def _in_words(kind: Failure, report: ProfileReport, name: str | None) -> str:
+    told = (f.detail for f in report.failures if f.kind is kind and f.detail and name in (None, f.endpoint))
+    return failure_words(kind, report.protocol, next(told, ""))
 
 
 def _failures(report: ProfileReport, name: str | None) -> list[tuple[Failure, int]]:

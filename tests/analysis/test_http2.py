@@ -27,6 +27,7 @@ from tests.builders import (
     single,
     speaking,
     stock,
+    traffic_plan,
 )
 
 CERTAIN, LIKELY, POSSIBLE = Confidence.CERTAIN, Confidence.LIKELY, Confidence.POSSIBLE
@@ -320,3 +321,94 @@ def test_what_is_ruled_out_is_told_without_ranges_of_one_number() -> None:
     alone = {"facts": facts(PODS[:1]), "facts_after": facts(PODS[:1])}
     met = case(fresh((300,), PODS[:1]), **alone)
     assert excluded(met)["missing-endpoint"] == "Fresh connections reached the one endpoint 300 times."
+
+
+FOREIGN = "UNKNOWN: HTTP status 200, content-type text/plain"
+
+
+def failing(profile: Profile, answered: int, failed: int, detail: str, who: str | None = PODS[0]) -> ProfileReport:
+    """Calls on one connection, some of them with an error."""
+    given = answers(who, answered + failed, failed=failed)
+    return settled([connection(replace(given, detail=detail))], profile_plan(profile))
+
+
+@pytest.mark.parametrize("detail", [FOREIGN, "UNIMPLEMENTED: HTTP status 404, content-type text/html"])
+def test_a_server_that_speaks_no_grpc_was_not_measured(detail: str) -> None:
+    diagnosis = diagnose(speaking(GRPC, failing(Profile.STOCK, 0, 200, detail, who=None)))
+
+    assert (diagnosis.cause, diagnosis.confidence) == ("invalid-measurement", CERTAIN)
+    assert diagnosis.summary == (
+        f"This run gives no verdict: what answered was not a gRPC server ({detail}: 200 of 200 calls failed); check the port, or "
+        "measure it as what it is (--protocol h2c, h2 or http1)."
+    )
+
+
+def test_a_few_answers_of_no_grpc_server_are_failures_like_others() -> None:
+    assert found("invalid-measurement", speaking(GRPC, failing(Profile.STOCK, 150, 50, FOREIGN))) is None
+
+
+@pytest.mark.parametrize(
+    ("detail", "told"),
+    [
+        ("UNAVAILABLE: no upstream", "UNAVAILABLE: no upstream"),
+        ("UNAVAILABLE", "UNAVAILABLE"),
+        ("", "an error of the server"),
+    ],
+)
+def test_where_all_calls_fail_that_comes_first(detail: str, told: str) -> None:
+    finding = found("inconclusive", speaking(GRPC, failing(Profile.STOCK, 0, 200, detail)))
+
+    assert finding is not None
+    assert finding.evidence[0] == f"Hardly any request was answered ({told})."
+    code = told.partition(":")[0]
+    assert finding.evidence[1] == f"stock: 100 % of the requests failed: {code} (200)."
+
+
+def test_where_all_calls_fail_nobody_is_asked_for_a_name() -> None:
+    diagnosis = diagnose(speaking(GRPC, failing(Profile.STOCK, 0, 200, "UNAVAILABLE: no upstream", who=None)))
+
+    assert diagnosis.summary == (
+        "This run gives no verdict: 100 % of the requests failed (UNAVAILABLE: no upstream), and no answer says which endpoint "
+        "gave it."
+    )
+
+
+def test_an_error_over_http_keeps_its_words() -> None:
+    finding = found("inconclusive", speaking(H2, failing(Profile.STOCK, 0, 200, "status 503")))
+
+    assert finding is not None
+    assert finding.evidence[1] == "stock: 100 % of the requests failed: status 500 or above (200)."
+
+
+def test_nobody_is_asked_for_a_header_where_calls_have_metadata() -> None:
+    for protocol, place in ((GRPC, "the answer's metadata"), (H2, "a response header")):
+        finding = found("invalid-measurement", speaking(protocol, stock(None)))  # type: ignore[arg-type]
+        assert finding is not None
+        assert f"send its Pod's name in {place} (Downward API" in finding.summary
+
+
+def even_pool() -> ProfileReport:
+    return pooled((4, 4, 4))
+
+
+def unmeasured(*missing: Profile, interrupted: bool = True) -> Case:
+    """All even so far; what else was planned did not come to its turn."""
+    planned = traffic_plan()
+    profiles = (*planned.profiles, *(profile_plan(p) for p in missing))
+    return case(even_pool(), fresh(), direct(), interrupted=interrupted, plan=replace(planned, profiles=profiles))
+
+
+def test_what_was_planned_and_cut_off_leaves_no_healthy_verdict() -> None:
+    diagnosis = diagnose(unmeasured(Profile.STOCK))
+
+    assert diagnosis.cause == "inconclusive"
+    assert diagnosis.summary.endswith("the run was cut short before single and stock were measured.")
+
+
+def test_what_was_cut_off_and_keeps_no_connection_is_told_as_not_run() -> None:
+    planned = traffic_plan()
+    profiles = tuple(p for p in planned.profiles if p.profile is not Profile.SINGLE)
+    finding = found("healthy", case(even_pool(), fresh(), interrupted=True, plan=replace(planned, profiles=profiles)))
+
+    assert finding is not None
+    assert finding.summary.endswith("as far as was measured; not run: single and per-endpoint.")

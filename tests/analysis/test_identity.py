@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kbalance.analysis.identity import Calibration, Part, Sample, calibrate
+from kbalance.analysis.identity.candidates import found_in
 from kbalance.errors import TargetError
 from kbalance.model.plan import RequestSpec
 from kbalance.model.target import Address, EndpointFacts, Facts
@@ -164,6 +165,15 @@ def test_place_is_not_believed(samples: list[Sample], reason: str) -> None:
 
     assert (found.identifier, found.calibrated) == (None, False)
     assert reason in "\n".join(found.reasons)
+
+
+def test_fields_of_grpc_itself_are_not_looked_at() -> None:
+    answer = sample("a", 1, "X-Pod: a", "grpc-status: 0", "Grpc-Encoding: identity")
+
+    sources = {one.source.lower() for one in found_in(answer, "n0nce").whole}
+
+    assert any(source.startswith("header") for source in sources)
+    assert not any("grpc-" in source for source in sources)
 
 
 def test_hostname_of_a_long_name_is_its_first_63_characters() -> None:

@@ -1,17 +1,28 @@
 """Could we measure at all, is all well, and what does the evidence not reach."""
 
+import re
+
 from kbalance.analysis.case import Case, Conclusion, came_back, failed_share, stranded, unexplained
 from kbalance.analysis.changes import changes, standing
 from kbalance.analysis.checks.settings import session_affinity
 from kbalance.analysis.checks.tunnels import tunnelled
 from kbalance.analysis.endings import Jitter, ending, goaway, varies
 from kbalance.analysis.identity import contradicts
-from kbalance.analysis.wording import FAILURE_WORDS, count, failures_of, listed, millis, odds, percent, target_name, times
-from kbalance.model.report import ProfileReport, ServerLifetime
-from kbalance.model.words import Confidence, FactsSource, Failure, Placement, PoolPolicy, Profile, Spread, Stop
+from kbalance.analysis.wording import count, failure_words, failures_of, listed, millis, odds, percent, target_name, times
+from kbalance.model.report import FailureCount, ProfileReport, ServerLifetime
+from kbalance.model.words import Confidence, FactsSource, Failure, Placement, PoolPolicy, Profile, Protocol, Spread, Stop
 
 FAILURES_IGNORED = 0.01
 """Share of failed requests below which a path still counts as healthy."""
+
+NEARLY_ALL = 0.9
+"""Share of failed requests from which on nothing else is worth a word."""
+
+_FOREIGN = re.compile(r"(?:UNKNOWN|UNIMPLEMENTED): HTTP status")
+"""How the words about an answer begin that no gRPC server gave, and that no proxy gave for want of one."""
+
+KEEPING = (Profile.SINGLE, Profile.POOLED, Profile.STOCK)
+"""Profiles that keep their connections."""
 
 OPENED_LEAST = 0.9
 """Share of the planned connections that must have been opened when a profile ran to its end."""
@@ -37,7 +48,7 @@ def invalid_measurement(case: Case) -> Conclusion | None:
     """What was measured is not what was asked for."""
     if not case.n and not case.learned:
         return None
-    reasons = (*tunnelled(case), *_silence(case)) or (
+    reasons = (*tunnelled(case), *_silence(case), *_no_grpc(case)) or (
         *_bypassed(case),
         *_changes(case),
         *_nobody_identified(case),
@@ -63,13 +74,24 @@ def healthy(case: Case) -> Conclusion | None:
             evidence=tuple(_answered(p) for p in case.profiles),
         )
     shown = case.fresh is not None and case.fresh.placement in (Placement.RANDOM, Placement.EVEN) and not case.learned
-    missing = [p.value for p in (Profile.SINGLE, Profile.POOLED, Profile.SHORT_LIVED) if case.profile(p) is None]
+    cut_off = _cut_off(case)
+    if any(profile in KEEPING for profile in cut_off):
+        # What clients do that keep connections was to be shown.
+        return None
+    usual = (Profile.SINGLE, Profile.POOLED, Profile.SHORT_LIVED)
+    missing = [p.value for p in Profile if p in cut_off or (p in usual and case.profile(p) is None)]
     return Conclusion(
         confidence=Confidence.CERTAIN if shown and not missing else Confidence.LIKELY,
         summary=f"Traffic to {target_name(case.target)} is even over its {count(case.n, 'endpoint')}"
         + (f", as far as was measured; not run: {listed(missing)}." if missing else "."),
         evidence=tuple(_evenness(p) for p in case.profiles),
     )
+
+
+def _cut_off(case: Case) -> tuple[Profile, ...]:
+    """Profiles that were planned, and that the run did not come to."""
+    planned = case.plan.profiles if case.plan is not None and case.interrupted else ()
+    return tuple(p.profile for p in planned if case.profile(p.profile) is None)
 
 
 def inconclusive(case: Case) -> Conclusion:
@@ -135,13 +157,41 @@ def _silence(case: Case) -> tuple[str, ...]:
     return (f"{case.target.url} answered nothing ({_worst(case.profiles)}); {_way_out(case.profiles)}.", *kinds)
 
 
+def _no_grpc(case: Case) -> tuple[str, ...]:
+    """Why nothing can be said of calls when what answers is no gRPC server: an ordinary one, or a port for something else."""
+    failed, foreign = 0, 0
+    for failure in (f for p in case.profiles for f in p.failures):
+        failed += failure.requests
+        foreign += failure.requests if _FOREIGN.match(failure.detail) else 0
+    if case.protocol is not Protocol.GRPC or not failed or _failed_of_all(case) < NEARLY_ALL or foreign < NEARLY_ALL * failed:
+        return ()
+    ended = sum(p.requests.answered + p.requests.failed for p in case.profiles)
+    said = _most_frequent(case.profiles).detail
+    return (
+        f"What answered was not a gRPC server ({said}: {failed:,} of {count(ended, 'call')} failed); check the port, or measure "
+        "it as what it is (--protocol h2c, h2 or http1).",
+    )
+
+
+def _failed_of_all(case: Case) -> float:
+    """Failed requests over those that ended, of all profiles together."""
+    failed = sum(p.requests.failed for p in case.profiles)
+    ended = failed + sum(p.requests.answered for p in case.profiles)
+    return failed / ended if ended else 0.0
+
+
+def _most_frequent(profiles: tuple[ProfileReport, ...]) -> FailureCount:
+    return max((f for p in profiles for f in p.failures), key=lambda f: f.requests)
+
+
 def _worst(profiles: tuple[ProfileReport, ...]) -> str:
     """The most frequent failure, in the words of whoever noticed it."""
-    failures = [f for p in profiles for f in p.failures]
-    if not failures:
+    if not any(p.failures for p in profiles):
         return "no request ended"
-    worst = max(failures, key=lambda f: f.requests)
-    return f"{FAILURE_WORDS[worst.kind]}{f': {worst.detail}' if worst.detail else ''}"
+    worst = _most_frequent(profiles)
+    words = failure_words(worst.kind, profiles[0].protocol, worst.detail)
+    detail = worst.detail.removeprefix(words).removeprefix(": ")
+    return f"{words}: {detail}" if detail else words
 
 
 def _way_out(profiles: tuple[ProfileReport, ...]) -> str:
@@ -180,9 +230,12 @@ def _nobody_identified(case: Case) -> tuple[str, ...]:
     contradicted = [reason for reason in case.identity.rejected if contradicts(reason)]
     if contradicted:
         return (f"The endpoints are not who they were said to be: {contradicted[0]}; check the --endpoint list.",)
+    if (share := _failed_of_all(case)) >= NEARLY_ALL:
+        return (f"{percent(share)} of the requests failed ({_worst(case.profiles)}), and no answer says which endpoint gave it.",)
     answers = count(sum(p.unidentified for p in answered), "answer")
+    place = "the answer's metadata" if case.protocol is Protocol.GRPC else "a response header"
     return (
-        f"Not one of {answers} says which endpoint gave it; let the application send its Pod's name in a response header "
+        f"Not one of {answers} says which endpoint gave it; let the application send its Pod's name in {place} "
         "(Downward API, metadata.name), or name the place with --identity.",
     )
 
@@ -209,12 +262,22 @@ def _least_opened(report: ProfileReport) -> float:
 
 def _lacking(case: Case) -> list[str]:
     """Everything that stands between this run and an answer, the next step in it where there is one."""
-    reasons = []
+    reasons: list[str] = []
     fresh = case.fresh
+    failing = [
+        f"{p.profile}: {percent(failed_share(p))} of the requests failed: {failures_of(p)}."
+        for p in case.through
+        if failed_share(p) >= FAILURES_IGNORED
+    ]
+    hopeless = _failed_of_all(case) >= NEARLY_ALL
+    if hopeless:
+        reasons += [f"Hardly any request was answered ({_worst(case.profiles)}).", *failing]
     if case.learned and case.n < 2:
         reasons.append("Only one endpoint ever answered, and there may be more; name them with --endpoint NAME=IP:PORT.")
     if case.interrupted:
-        reasons.append("The run was cut short.")
+        left = [p.value for p in _cut_off(case) if p is not Profile.SHORT_LIVED]
+        before = f" before {listed(left)} {'was' if len(left) == 1 else 'were'} measured" if left else ""
+        reasons.append(f"The run was cut short{before}.")
     if fresh is None:
         reasons.append(
             "The run ended before fresh connections were measured."
@@ -234,12 +297,7 @@ def _lacking(case: Case) -> list[str]:
         reasons.append(f"Fresh connections are unequal, which {listed(unexplained(case))} may explain.")
     if case.direct is not None and case.direct.requests.failed and not case.direct.requests.answered:
         reasons.append(f"No endpoint could be reached directly from here ({failures_of(case.direct)}).")
-    reasons.extend(
-        f"{p.profile}: {percent(failed_share(p))} of the requests failed: {failures_of(p)}."
-        for p in case.through
-        if failed_share(p) >= FAILURES_IGNORED
-    )
-    return reasons
+    return reasons if hopeless else [*reasons, *failing]
 
 
 def _answered(report: ProfileReport) -> str:

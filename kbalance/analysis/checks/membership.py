@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from kbalance.analysis.case import Case, Conclusion, held
-from kbalance.analysis.checks.measurement import ends
+from kbalance.analysis.checks.measurement import KEEPING, ends
 from kbalance.analysis.endings import ending
 from kbalance.analysis.wording import count, listed, percent
 from kbalance.model.report import Newcomer, ScaleOut
@@ -19,9 +19,6 @@ YOUNG = 0.5
 
 YOUNG_GAP_S = 60.0
 """And so much younger at least: the Pods of one rollout start one after the other."""
-
-HELD = (Profile.SINGLE, Profile.POOLED, Profile.STOCK)
-"""Profiles that keep their connections."""
 
 WATCHED_LEAST_S = 5.0
 """From a newcomer's readiness to the end, before one says that held connections never meet it."""
@@ -150,7 +147,7 @@ def _watched(case: Case) -> Conclusion | None:
 def _unmet(newcomer: Newcomer, grown: ScaleOut) -> bool:
     """Whether fresh connections met it, and held ones had the time and the requests to and did not."""
     fresh_s = newcomer.first_s.get(Profile.SHORT_LIVED.value)
-    if fresh_s is None or any(newcomer.first_s.get(profile.value) is not None for profile in HELD):
+    if fresh_s is None or any(newcomer.first_s.get(profile.value) is not None for profile in KEEPING):
         return False
     long_enough = grown.duration_s - newcomer.ready_s >= max(WATCHED_LEAST_S, WATCHED_LEAST * fresh_s)
     return long_enough and bool(_since(newcomer, grown))
@@ -159,7 +156,7 @@ def _unmet(newcomer: Newcomer, grown: ScaleOut) -> bool:
 def _since(newcomer: Newcomer, grown: ScaleOut) -> dict[str, int]:
     """Requests of the profiles that held connections to the end, since it was ready: their part of the time; not where few."""
     part = (grown.duration_s - newcomer.ready_s) / grown.duration_s
-    held_on = [p.value for p in HELD if p.value in newcomer.first_s and p.value not in grown.cut_short]
+    held_on = [p.value for p in KEEPING if p.value in newcomer.first_s and p.value not in grown.cut_short]
     since = {profile: round(grown.requests.get(profile, 0) * part) for profile in held_on}
     return {profile: requests for profile, requests in since.items() if requests >= REQUESTS_LEAST}
 

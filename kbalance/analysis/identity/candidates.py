@@ -35,6 +35,9 @@ WELL_KNOWN = {
 }
 """Sources, in lower case, that need no calibration to be worth a try, and their order."""
 
+_GRPC = "grpc-"
+"""How the names of gRPC's own fields begin (grpc-status, grpc-encoding, ...), which are about the call."""
+
 _MOST_FIELDS = 64
 """Fields of a JSON body that are tried, well-known ones first: each costs one parse per answer."""
 
@@ -58,7 +61,7 @@ def well_known(extractor: Extractor) -> bool:
 
 def found_in(sample: Sample, nonce: str) -> Candidates:
     """Every place of one answer that holds a value."""
-    headers = tuple(extract.header(name) for name in extract.header_names(sample.head))
+    headers = tuple(extract.header(name) for name in extract.header_names(sample.head) if not name.lower().startswith(_GRPC))
     fields = [json_body.json_pointer(pointer) for pointer in json_body.json_pointers(sample.body, nonce)]
     fields = sorted(fields, key=_order)[:_MOST_FIELDS]
     lines = [extract.line(name, pattern, nonce) for name, pattern in extract.LINES]
