@@ -295,8 +295,8 @@ RULES: tuple[Rule, ...] = (
         title="The server ends connections",
         told_apart="The server closed kept connections after a number of requests or a time; with HTTP/2 the age at which it "
         "said so (GOAWAY) tells whether ages vary.",
-        fix="Nothing to do: clients already choose anew; shorten it if that happens too rarely, and add jitter where ages are "
-        "all the same.",
+        fix="Nothing where ages vary and new Pods get their share soon enough; a shorter age where clients choose anew too "
+        "rarely, jitter where all ages are the same.",
         conclude=server_lifetime,
         role=Role.REMARK,
         excluded=exclusions.server_keeps_connections,

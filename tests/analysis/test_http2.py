@@ -8,7 +8,7 @@ import pytest
 from kbalance.analysis.case import Case
 from kbalance.analysis.rules import diagnose
 from kbalance.model.report import Finding, ProfileReport
-from kbalance.model.words import Closer, Confidence, Failure, Placement, PoolPolicy, Profile, Protocol
+from kbalance.model.words import Closer, Confidence, Failure, Placement, PoolPolicy, Profile, Protocol, Severity
 from tests.builders import (
     PODS,
     SERVICE,
@@ -356,12 +356,32 @@ def test_a_few_answers_of_no_grpc_server_are_failures_like_others() -> None:
     ],
 )
 def test_where_all_calls_fail_that_comes_first(detail: str, told: str) -> None:
-    finding = found("inconclusive", speaking(GRPC, failing(Profile.STOCK, 0, 200, detail)))
+    finding = found("inconclusive", speaking(GRPC, failing(Profile.STOCK, 0, 4, detail)))
 
     assert finding is not None
     assert finding.evidence[0] == f"Hardly any request was answered ({told})."
     code = told.partition(":")[0]
-    assert finding.evidence[1] == f"stock: 100 % of the requests failed: {code} (200)."
+    assert finding.evidence[1] == f"stock: 100 % of the requests failed: {code} (4)."
+
+
+@pytest.mark.parametrize(("answered", "leads"), [(0, True), (100, True), (150, True), (190, False)])
+def test_many_failures_lead_though_no_endpoint_was_asked_directly(answered: int, leads: bool) -> None:
+    failed = 200 - answered
+    diagnosis = diagnose(speaking(GRPC, failing(Profile.STOCK, answered, failed, "UNAVAILABLE: no upstream")))
+
+    assert (diagnosis.cause == "endpoint-failing") == leads
+    if leads:
+        assert (diagnosis.severity, diagnosis.confidence) == (Severity.PROBLEM, LIKELY)
+        assert diagnosis.summary == (
+            f"{failed // 2} % of the requests failed (UNAVAILABLE); asking each endpoint directly would tell whose they are "
+            "(--profile per-endpoint)."
+        )
+
+
+def test_half_of_the_fresh_connections_failing_leads_whatever_it_fits() -> None:
+    diagnosis = diagnose(case(single(), fresh((50, 52, 48), failed=150)))
+
+    assert (diagnosis.cause, diagnosis.confidence) == ("endpoint-failing", LIKELY)
 
 
 def test_where_all_calls_fail_nobody_is_asked_for_a_name() -> None:
@@ -374,10 +394,10 @@ def test_where_all_calls_fail_nobody_is_asked_for_a_name() -> None:
 
 
 def test_an_error_over_http_keeps_its_words() -> None:
-    finding = found("inconclusive", speaking(H2, failing(Profile.STOCK, 0, 200, "status 503")))
+    finding = found("inconclusive", speaking(H2, failing(Profile.STOCK, 0, 4, "status 503")))
 
     assert finding is not None
-    assert finding.evidence[1] == "stock: 100 % of the requests failed: status 500 or above (200)."
+    assert finding.evidence[1] == "stock: 100 % of the requests failed: status 500 or above (4)."
 
 
 def test_nobody_is_asked_for_a_header_where_calls_have_metadata() -> None:

@@ -19,6 +19,9 @@ FAILING_LEAST = 2
 FRESH_FAILED_LEAST = 5
 """Fresh connections that must fail before one reasons from their share."""
 
+FAILING_LEADS = 0.2
+"""Of the requests through the target's address: whatever else is found, so many failures come first."""
+
 FAILING_AT_TIMES = 0.01
 """Of the requests on fresh connections, from which on they no longer count as healthy."""
 
@@ -255,18 +258,37 @@ def _failing_unseen(case: Case) -> Conclusion | None:
     """Without direct connections: fresh ones that fail in the proportion of whole endpoints."""
     fresh, n = case.fresh, case.n
     if fresh is None or case.learned or n < 2 or fresh.requests.failed < FRESH_FAILED_LEAST:
-        return None
+        return _failing_through(case)
     share = failed_share(fresh)
     if share < 0.5 / n:
-        return None
+        return _failing_through(case)
     suspects = [e.name for e in fresh.endpoints if e.requests == e.failed or e.failed > e.requests / 2]
     fits = 0 < len(suspects) < n and abs(share - len(suspects) / n) < 3 * _deviation(len(suspects) / n, fresh)
     whom = f"{listed(suspects)} would explain it" if fits else "asking each endpoint directly would tell (--profile per-endpoint)"
     return Conclusion(
-        confidence=Confidence.LIKELY if fits else Confidence.POSSIBLE,
+        confidence=Confidence.LIKELY if fits or share >= FAILING_LEADS else Confidence.POSSIBLE,
         summary=f"{percent(share)} of the requests on fresh connections failed ({failure_kinds(fresh)}); {whom}.",
         evidence=(
             *_fresh_failures(fresh, max(1, len(suspects)), n),
+            "The endpoints were not asked directly.",
+        ),
+    )
+
+
+def _failing_through(case: Case) -> Conclusion | None:
+    """Kept connections alone, and so many of their requests fail that nothing else comes before it."""
+    failing = [p for p in case.through if failed_share(p) >= FAILING_LEADS and p.requests.failed >= FRESH_FAILED_LEAST]
+    failed, answered = (sum(getattr(p.requests, what) for p in case.through) for what in ("failed", "answered"))
+    if not failing or failed < FAILING_LEADS * (failed + answered):
+        return None
+    worst = max(failing, key=failed_share)
+    ask = "; asking each endpoint directly would tell whose they are (--profile per-endpoint)"
+    return Conclusion(
+        confidence=Confidence.LIKELY,
+        summary=f"{percent(failed / (failed + answered))} of the requests failed ({failure_kinds(worst)})"
+        f"{ask if case.n > 1 and not case.learned else ''}.",
+        evidence=(
+            *(f"{p.profile}: {percent(failed_share(p))} of the requests failed: {failures_of(p)}." for p in failing),
             "The endpoints were not asked directly.",
         ),
     )
