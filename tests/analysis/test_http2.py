@@ -317,7 +317,10 @@ def excluded(of: Case) -> dict[str, str]:
 
 
 def test_what_is_ruled_out_is_told_without_ranges_of_one_number() -> None:
-    assert excluded(case(direct(), fresh()))["slow-endpoint"] == "Medians asked directly are all about 1.0 ms."
+    assert (
+        excluded(case(direct(), fresh()))["slow-endpoint"]
+        == "Asked directly, the slowest median is 1.0 ms, 1.00 times the fastest one."
+    )
     alone = {"facts": facts(PODS[:1]), "facts_after": facts(PODS[:1])}
     met = case(fresh((300,), PODS[:1]), **alone)
     assert excluded(met)["missing-endpoint"] == "Fresh connections reached the one endpoint 300 times."

@@ -61,10 +61,9 @@ def nobody_is_slow(case: Case) -> str | None:
     medians = [e.latency_ms.p50 for e in case.direct.endpoints if e.latency_ms] if case.direct is not None else []
     if len(medians) < 2 or len(medians) < len(case.direct.endpoints if case.direct else ()) or slow_endpoint(case) is not None:
         return None
-    low, high = millis(min(medians)), millis(max(medians))
-    if low == high:
-        return f"Medians asked directly are all about {low}."
-    return f"Medians asked directly lie between {low} and {high}."
+    low, high = min(medians), max(medians)
+    ratio = f", {times(high / low)} times the fastest one" if low else ""
+    return f"Asked directly, the slowest median is {millis(high)}{ratio}."
 
 
 def all_are_chosen(case: Case) -> str | None:
