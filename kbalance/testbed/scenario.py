@@ -252,8 +252,8 @@ _LIST = (
         name="new-pods",
         title="Three pods become six while kbalance watches: held connections never meet the new ones.",
         expected_cause="connection-pinning",
-        scale_out=ScaleOut(pods=6, after_s=2.0),
-        options={"watch_s": 4.0},
+        scale_out=ScaleOut(pods=6, after_s=2.5),
+        options={"watch_s": 9.0},
     ),
     Scenario(
         name="server-lifetime",
