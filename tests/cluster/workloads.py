@@ -54,6 +54,9 @@ HARDENED = {
     "seccompProfile": {"type": "RuntimeDefault"},
 }
 
+PATIENT: Object = {"periodSeconds": 1, "timeoutSeconds": 5}
+"""Of readiness probes: soon, and without taking a busy machine for a Pod that is not ready, which would spoil a measurement."""
+
 
 def deployment(name: str = "web", server: str = "agnhost", replicas: int = 3, **pod: Any) -> Object:
     """Pods with the label ``app: web``, spread over the nodes."""
@@ -71,7 +74,7 @@ def deployment(name: str = "web", server: str = "agnhost", replicas: int = 3, **
         "imagePullPolicy": "IfNotPresent",
         "command": command,
         "ports": [{"name": "http", "containerPort": port}],
-        "readinessProbe": {"httpGet": {"path": probe, "port": port}, "periodSeconds": 1},
+        "readinessProbe": {"httpGet": {"path": probe, "port": port}, **PATIENT},
         "securityContext": HARDENED,
     }
     spec = {"terminationGracePeriodSeconds": 1, "topologySpreadConstraints": [spread], "containers": [container], **pod}
@@ -97,7 +100,7 @@ def calls(name: str = "web", server: str = "grpc-go", replicas: int = 3, *argume
         command=[*command, *arguments],
         env=[{"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}],
         ports=[{"name": "grpc", "containerPort": port}],
-        readinessProbe={"tcpSocket": {"port": port}, "periodSeconds": 1},
+        readinessProbe={"tcpSocket": {"port": port}, **PATIENT},
     )
     return one
 

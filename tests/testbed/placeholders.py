@@ -6,6 +6,8 @@ from typing import Any
 UNINTERESTING = {
     "managedFields", "images", "nodeInfo", "capacity", "allocatable", "daemonEndpoints", "tolerations",
     "allocatedResources",
+    # Only where the controller knows which change of a Pod made it write; on a busy machine it does not always.
+    "endpoints.kubernetes.io/last-change-trigger-time",
 }  # fmt: skip
 NUMBERED = {"remainingItemCount", "count", "port", "containerPort", "generation", "terminationGracePeriodSeconds"}
 WORDS = {
@@ -33,7 +35,7 @@ REPLACEMENTS = (
 def plain(value: Any, namespace: str, key: str = "") -> Any:
     """The value with placeholders; of a list of objects the first one."""
     if isinstance(value, dict):
-        return {k: plain(v, namespace, k) for k, v in value.items() if k not in UNINTERESTING}
+        return {k: plain(v, namespace, k) for k, v in value.items() if not _uninteresting(k, v)}
     if isinstance(value, list):
         if key in ("items", "endpoints", "addresses"):
             value = value[:1]
@@ -47,6 +49,10 @@ def plain(value: Any, namespace: str, key: str = "") -> Any:
     if key in NUMBERED and isinstance(value, int):
         return "NUMBER"
     return _plain_text(value, namespace) if isinstance(value, str) else value
+
+
+def _uninteresting(key: str, value: Any) -> bool:
+    return key in UNINTERESTING or (key == "annotations" and bool(value) and set(value) <= UNINTERESTING)
 
 
 def _plain_text(text: str, namespace: str) -> str:
