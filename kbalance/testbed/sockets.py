@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import struct
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -96,7 +97,7 @@ class Port:
         self._holder.close()
 
 
-class Receiver(asyncio.BufferedProtocol):
+class Receiver(ABC, asyncio.BufferedProtocol):
     """A protocol that gets its bytes in `received`, through one buffer that all connections share.
 
     asyncio's plain Protocol allocates 256 KiB for every read. Sharing is safe: the loop asks for the buffer, fills it and
@@ -115,9 +116,9 @@ class Receiver(asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         self.received(bytes(_buffer[:nbytes]))
 
+    @abstractmethod
     def received(self, data: bytes) -> None:
         """What came; every protocol here takes it in its own way, and one that forgot to must not pass for a silent peer."""
-        raise NotImplementedError
 
 
 def harden(sock: Any) -> None:

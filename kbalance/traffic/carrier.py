@@ -1,18 +1,28 @@
 """A connection together with the account of it that becomes an observation when it ends."""
 
+from abc import ABC, abstractmethod
 from collections import defaultdict
 
 from kbalance.model.observation import Answers, ConnectionObservation
 from kbalance.model.target import Address
 from kbalance.model.words import Closer, Failure
 from kbalance.wire.dialled import Dialled, Tls
+from kbalance.wire.http1 import A_FRAME, NOT_HTTP2
 
 MOST_NAMES = 10_000
 """On one connection. More than a Service has endpoints: what differs with every answer is not told apart any further, for memory
 must not grow with requests."""
 
 
-class Carrier:
+ADVICE = {
+    A_FRAME: "--protocol grpc, or h2c",
+    f"{NOT_HTTP2}: 'HTTP/1": "--protocol http1",
+    f"{NOT_HTTP2}: '<": "--protocol http1",
+}
+"""How the words of a server begin that speaks another protocol, and what to give then."""
+
+
+class Carrier(ABC):
     """One slot's connection: what it was opened for, and what came back on it so far; what is under way, subclasses know.
 
     Written to once a request, so its fields are plain and public; times are the driver's clock, in seconds.
@@ -84,18 +94,18 @@ class Carrier:
         """Its age when the server said that it takes no more requests on it."""
         self.goaway = ""
 
+    @abstractmethod
     def dial(self, address: Address, tls: Tls | None) -> None:
         """Starts to open the connection.
 
         Raises:
             ExchangeError: as `Dialled`.
         """
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def under_way(self) -> int:
         """Requests on it that are not answered yet."""
-        raise NotImplementedError
 
     def answered_by(self, who: str | None, now: float) -> None:
         """From now on ``histogram`` is this one's."""
@@ -132,8 +142,12 @@ class Carrier:
             abandoned=abandoned,
             retried=self.retried,
             closed_by=closed_by,
-            detail=detail,
+            detail=_advised(detail),
             streams=self.streams,
             goaway_s=self.goaway_s,
             goaway=self.goaway,
         )
+
+
+def _advised(detail: str) -> str:
+    return next((f"{detail}; give {option}" for start, option in ADVICE.items() if detail.startswith(start)), detail)

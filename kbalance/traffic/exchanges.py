@@ -1,5 +1,6 @@
 """The requests of one run: sent when they are due, and counted once each; what is between, subclasses know for each protocol."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
@@ -21,7 +22,7 @@ Tap = Callable[[Answer, Carrier], None]
 C = TypeVar("C", bound=Carrier)
 
 
-class Exchanges(Generic[C]):
+class Exchanges(ABC, Generic[C]):
     """What goes out and what comes in; the driver calls ``fill`` and ``serve`` in turn, and now and then ``check``."""
 
     __slots__ = (
@@ -80,9 +81,9 @@ class Exchanges(Generic[C]):
         """Connections opened ahead of which it is not yet decided whether they open."""
         self._prepare(request)
 
+    @abstractmethod
     def _prepare(self, request: RequestSpec) -> None:
         """Encodes the request, once for all."""
-        raise NotImplementedError
 
     @property
     def under_way(self) -> bool:
@@ -123,8 +124,9 @@ class Exchanges(Generic[C]):
                 self._send(carrier, due, now)
         return longest_s
 
+    @abstractmethod
     def _send(self, carrier: C, due: float, now: float) -> None:
-        raise NotImplementedError
+        """Sends a request that was due then, as its turn has come now."""
 
     # Opening
 
@@ -158,6 +160,21 @@ class Exchanges(Generic[C]):
             return None
         return carrier
 
+    def _advance(self, carrier: C) -> None:
+        """Goes on opening."""
+        conn = carrier.conn
+        if conn.advance():
+            conn.flush()
+            if not carrier.under_way:
+                self._settled(carrier.slot)
+        self._watch(carrier)
+
+    def _watch(self, carrier: C) -> None:
+        """Notes when it opened, and tells the poller what it waits for."""
+        if carrier.connect_s is None and carrier.conn.is_open:
+            carrier.connect_s = self._clock() - carrier.opened
+        self._connections.watch(carrier)
+
     def _settled(self, slot: int) -> None:
         """A connection that was opened ahead is open, or never will be."""
         self._opening -= 1
@@ -172,17 +189,17 @@ class Exchanges(Generic[C]):
 
     # Receiving
 
+    @abstractmethod
     def serve(self, ready: list[tuple[int, int]]) -> None:
         """Takes what came; no event ends another one's connection, whose descriptor could be a new one's by its turn."""
-        raise NotImplementedError
 
+    @abstractmethod
     def check(self, carrier: C, now: float) -> None:
         """Looks at the deadlines of a connection that does not linger."""
-        raise NotImplementedError
 
+    @abstractmethod
     def linger(self, carrier: C) -> None:
         """Something came on a connection that only waits for the server's close."""
-        raise NotImplementedError
 
     def finish(self, carrier: C) -> None:
         """The run is over: ends a connection, whatever is under way on it."""
@@ -190,9 +207,9 @@ class Exchanges(Generic[C]):
 
     # Failing
 
+    @abstractmethod
     def failed(self, carrier: C, error: ExchangeError) -> None:
         """A connection broke: opening, idle, or with requests under way."""
-        raise NotImplementedError
 
     def _failed_idle(self, carrier: C, error: ExchangeError) -> None:
         opened = carrier.connect_s is not None

@@ -90,18 +90,7 @@ class Multiplexed(Exchanges[ManyAtOnce]):
                 self.failed(carrier, error)
                 continue
             if carrier.mask != READ or conn.wants_write:
-                if carrier.connect_s is None and conn.is_open:
-                    carrier.connect_s = self._clock() - carrier.opened
-                self._connections.watch(carrier)
-
-    def _advance(self, carrier: ManyAtOnce) -> None:
-        conn = carrier.conn
-        if conn.advance():
-            carrier.connect_s = self._clock() - carrier.opened
-            conn.flush()
-            if not carrier.under_way and not carrier.draining:
-                self._settled(carrier.slot)
-        self._connections.watch(carrier)
+                self._watch(carrier)
 
     # Receiving
 

@@ -58,19 +58,7 @@ class Sequential(Exchanges[OneAtATime]):
         except ExchangeError as error:
             return self.failed(carrier, error)
         if carrier.mask != READ or conn.wants_write:
-            if carrier.connect_s is None and conn.is_open:
-                carrier.connect_s = self._clock() - carrier.opened
-            self._connections.watch(carrier)
-
-    def _advance(self, carrier: OneAtATime) -> None:
-        conn = carrier.conn
-        if conn.advance():
-            carrier.connect_s = self._clock() - carrier.opened
-            if conn.awaiting:
-                conn.flush()
-            else:
-                self._settled(carrier.slot)
-        self._connections.watch(carrier)
+            self._watch(carrier)
 
     # Receiving
 

@@ -21,6 +21,10 @@ NONCE_HEADER = "X-Kbalance-Nonce"
 IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
 """Methods that a client may send again without asking (RFC 9110, 9.2.2)."""
 
+A_FRAME = "a frame of HTTP/2"
+NOT_HTTP2 = "not HTTP/2"
+"""What is said of a server that answers with the one, or does not with the other."""
+
 UNTIL_CLOSE = -1
 CHUNKED = -2
 
@@ -275,7 +279,7 @@ class ResponseParser:
         if not b"HTTP/1.".startswith(self._buffer[:7]):
             if _SETTINGS.match(self._buffer):
                 # A server of HTTP/2 alone, gRPC's among them, opens with its settings whatever it is asked.
-                raise _malformed("a frame of HTTP/2; give --protocol grpc, or h2c")
+                raise _malformed(A_FRAME)
             raise _malformed(f"not a status line: {_excerpt(bytes(self._buffer[:60]))}")
 
     def _begin_body(self, head: Head, events: list[Event]) -> bool:

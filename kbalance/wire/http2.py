@@ -11,7 +11,7 @@ from functools import cache
 from kbalance.errors import ExchangeError
 from kbalance.model.words import Failure
 from kbalance.wire import http2_frames as frames
-from kbalance.wire.http1 import MAX_HEAD
+from kbalance.wire.http1 import MAX_HEAD, NOT_HTTP2
 from kbalance.wire.http2_compression import Compression, Decompression
 from kbalance.wire.http2_events import Broken, Data, End, Event, GoingAway, Lost, Settled, WindowOpened
 from kbalance.wire.http2_fields import Fields, Malformed
@@ -288,8 +288,7 @@ class Http2Connection:
         """SETTINGS come first (3.4)."""
         if not self._begun and kind != SETTINGS:
             line = start.partition(b"\r\n")[0].decode("latin-1")
-            hint = "; give --protocol http1" if line.startswith(("HTTP/1", "<")) else ""
-            raise Violation(ErrorCode.PROTOCOL_ERROR, f"not HTTP/2: {line!a}{hint}")
+            raise Violation(ErrorCode.PROTOCOL_ERROR, f"{NOT_HTTP2}: {line!a}")
 
     # Frames
 

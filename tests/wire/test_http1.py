@@ -203,7 +203,7 @@ def test_http_1_0_keeps_alive_when_it_says_so(lines: bytes, expected: tuple[int,
     [
         (b"SSH-2.0-OpenSSH\r\n", "not a status line: 'SSH-2.0-OpenSSH\\r\\n'"),
         (b"\x00", "not a status line: '\\x00'"),
-        (b"\x00\x00\x06\x04\x00\x00\x00\x00\x00\x00\x05\x00\x00@\x00", "a frame of HTTP/2; give --protocol grpc, or h2c"),
+        (b"\x00\x00\x06\x04\x00\x00\x00\x00\x00\x00\x05\x00\x00@\x00", "a frame of HTTP/2"),
         (b"HTTP/2.0 200 OK\r\n\r\n", "not a status line: 'HTTP/2.0 200 OK\\r\\n\\r\\n'"),
         (b"HTTP/1.1 2x0 OK\r\n\r\n", "not a status line: 'HTTP/1.1 2x0 OK'"),
         (b"HTTP/1.1 101 S\r\n\r\n", "status 101, which was not asked for"),

@@ -603,7 +603,7 @@ def test_another_protocol_is_told_at_once() -> None:
 
     events = connection.receive(b"HTTP/1.1 400 Bad Request\r\n")
 
-    detail = "not HTTP/2: 'HTTP/1.1 400 Bad Request'; give --protocol http1"
+    detail = "not HTTP/2: 'HTTP/1.1 400 Bad Request'"
     assert events == [Broken(1, Failure.MALFORMED, detail, False), Lost(Failure.MALFORMED, detail)]
 
 
