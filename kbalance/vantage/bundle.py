@@ -15,7 +15,7 @@ LEFT_OUT = tuple(
     f"{room}/{name}"
     for room, names in {
         "analysis": "advice artifacts case.py causes.py changes.py checks comparability.py comparison.py endings.py groups.py"
-        " growth.py lifetime.py outcome.py pairing.py questions.py rules.py thresholds.py two_samples.py wording.py",
+        " growth.py lifetime.py outcome.py pairing.py pooling.py questions.py rules.py thresholds.py two_samples.py wording.py",
         "model": "comparison.py past.py",
     }.items()
     for name in names.split()
