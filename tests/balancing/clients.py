@@ -4,7 +4,7 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import httpx
 
@@ -72,13 +72,13 @@ class _Pushed(httpx.AsyncByteStream):
         await asyncio.to_thread(self._stream.close)
 
 
-made: Callable[[], httpx.AsyncBaseTransport] = AsyncPoolTransport
+made: Callable[..., httpx.AsyncBaseTransport] = AsyncPoolTransport
 """Which of our transports the tests are about."""
 
 
-def ours(work: Work[T], transport: httpx.AsyncBaseTransport | None = None, *, timeout: float = 10.0) -> T:
-    """By one of ours."""
-    return _run(work, transport or made(), timeout)
+def ours(work: Work[T], transport: httpx.AsyncBaseTransport | None = None, *, timeout: float = 10.0, **options: Any) -> T:
+    """By one of ours, made with these options where none is given."""
+    return _run(work, transport or made(**options), timeout)
 
 
 def both(work: Work[T], *, timeout: float = 10.0) -> T:

@@ -1,6 +1,7 @@
 """Pods that come and go on loopback, and callers of either kind that spread requests over them."""
 
 import asyncio
+import socket
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,6 +14,7 @@ from kbalance.balancing import AsyncBalancingTransport, BalancingTransport, Endp
 from kbalance.testbed.pods import Pod
 from kbalance.testbed.scenario import Fault, Identity, PodSpec
 from tests.testbed.conftest import Background
+from tests.wire.server import read_request, serving
 
 T = TypeVar("T")
 
@@ -20,6 +22,16 @@ HOST = "web.shop"
 URL = f"http://{HOST}/"
 PATIENCE_S = 10.0
 """Only a broken test ever waits so long."""
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Waits until it holds."""
+    pause = threading.Event()
+    for _ in range(int(PATIENCE_S / 0.01)):
+        if condition():
+            return
+        pause.wait(0.01)
+    raise AssertionError("it never came true")
 
 
 class Fleet:
@@ -50,15 +62,6 @@ class Fleet:
         """That are open at the pod."""
         return self._background.call(lambda: len(self.pods[number].connections))
 
-    def until(self, condition: Callable[[], bool]) -> None:
-        """Waits until it holds."""
-        pause = threading.Event()
-        for _ in range(int(PATIENCE_S / 0.01)):
-            if condition():
-                return
-            pause.wait(0.01)
-        raise AssertionError("it never came true")
-
     def close(self) -> None:
         self._background.close()
 
@@ -73,6 +76,41 @@ def fleet(*numbers: int, **spec: Any) -> Iterator[Fleet]:
         yield made
     finally:
         made.close()
+
+
+class Gate:
+    """A pod that answers nobody before it is let go, and knows who asked."""
+
+    def __init__(self, name: str) -> None:
+        self._answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Pod-Name: %b\r\n\r\nok" % name.encode()
+        self._open = threading.Event()
+        self.asked: list[bytes] = []
+        """Requests that have come, whole."""
+        self.connections: set[socket.socket] = set()
+
+    def __call__(self, sock: socket.socket) -> None:
+        self.connections.add(sock)
+        try:
+            while request := read_request(sock):
+                self.asked.append(request)
+                self._open.wait(PATIENCE_S)
+                sock.sendall(self._answer)
+        finally:
+            self.connections.discard(sock)
+
+    def let_go(self) -> None:
+        self._open.set()
+
+
+@contextmanager
+def gate(name: str) -> Iterator[tuple[Gate, Endpoint]]:
+    """One that runs while the block does, and where it is."""
+    made = Gate(name)
+    with serving(made) as server:
+        try:
+            yield made, Endpoint(address=server.address, name=name)
+        finally:
+            made.let_go()
 
 
 class Caller(Protocol):

@@ -5,7 +5,6 @@ import os
 import socket
 import ssl
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -25,11 +24,13 @@ from kbalance.balancing import (
     StaticEndpoints,
     Tell,
     Trouble,
+    asynchronous,
+    blocking,
 )
 from kbalance.model.target import Address
 from kbalance.model.words import EndpointPolicy
 from kbalance.testbed.scenario import Fault
-from tests.balancing.fleet import HOST, KINDS, ask, ask_in_turn, calling, fleet, got, met
+from tests.balancing.fleet import HOST, KINDS, PATIENCE_S, ask, ask_in_turn, calling, fleet, gate, got, met, until
 from tests.wire.certificates import Certificates
 from tests.wire.server import always, read_request, serving
 
@@ -97,13 +98,17 @@ def test_the_other_policies_reach_everybody(kind: str, policy: str) -> None:
 
 
 def test_two_choices_spare_the_slow(kind: str) -> None:
-    """Five times as slow as the others, it gets less than its share, which random draws would give it."""
-    with fleet(1, 2, 3, fault=Fault.SLOW, delay_ms=10) as pods:
-        pods.fault(2, Fault.SLOW, delay_ms=100)
-        with calling(kind, pods.source, policy="two-choices", at_once=6) as caller:
-            counts = Counter(ask(caller, 240))
+    """Of six at once, one that does not answer holds three; random draws would give it all six, and nothing would go on."""
+    with fleet(1, 3) as pods, gate("pod-2") as (slow, place):
+        source = StaticEndpoints({HOST: [pods.endpoint(1), place, pods.endpoint(3)]})
+        with calling(kind, source, timeout=PATIENCE_S, policy="two-choices", at_once=6) as caller:
+            futures = [caller.begin() for _ in range(120)]
+            until(lambda: sum(future.done() for future in futures) >= 117)
+            slow.let_go()
+            counts = Counter(got(future) for future in futures)
 
-    assert counts["pod-2"] < 50
+    assert 1 <= counts["pod-2"] <= 3
+    assert counts["pod-1"] + counts["pod-2"] + counts["pod-3"] == 120
 
 
 def test_no_more_requests_at_once_than_an_endpoint_may_have(kind: str) -> None:
@@ -115,12 +120,17 @@ def test_no_more_requests_at_once_than_an_endpoint_may_have(kind: str) -> None:
 
 
 def test_a_request_that_waits_too_long_for_its_turn_says_so(kind: str) -> None:
-    with fleet(1, fault=Fault.HANG) as pods, calling(kind, pods.source, per_endpoint=1) as caller:
-        held = caller.begin(timeout=2.0)
-        pods.until(lambda: caller.snapshot().connections == 1)
-        late = got(caller.begin(timeout=httpx.Timeout(2.0, pool=0.05)))
+    with (
+        gate("pod-1") as (pod, place),
+        calling(kind, StaticEndpoints({HOST: [place]}), per_endpoint=1, timeout=PATIENCE_S) as caller,
+    ):
+        held = caller.begin()
+        until(lambda: len(pod.asked) == 1)
+        late = got(caller.begin(timeout=httpx.Timeout(PATIENCE_S, pool=0.05)))
+        pod.let_go()
+        answered = got(held)
 
-        assert (late, got(held)) == ("PoolTimeout", "ReadTimeout")
+    assert (late, answered) == ("PoolTimeout", "pod-1")
 
 
 # The name stays
@@ -195,20 +205,24 @@ def test_idle_connections_to_an_endpoint_that_left_are_closed_at_once(kind: str)
     with fleet(1, 2) as pods, calling(kind, pods.source) as caller:
         ask_in_turn(caller, 4)
         pods.list(2)
-        pods.until(lambda: pods.connections(1) == 0)
+        until(lambda: pods.connections(1) == 0)
 
         assert (pods.connections(2), set(ask(caller, 5))) == (1, {"pod-2"})
         assert [str(e.endpoint) for e in caller.snapshot().hosts[0].endpoints] == ["pod-2"]
 
 
 def test_a_request_under_way_is_finished_at_an_endpoint_that_leaves(kind: str) -> None:
-    with fleet(1, 2, fault=Fault.SLOW, delay_ms=300) as pods, calling(kind, pods.source) as caller:
-        under_way = [caller.begin() for _ in range(2)]
-        pods.until(lambda: pods.connections(1) == pods.connections(2) == 1)
-        pods.list(2)
-        standings = Counter(e.standing.value for e in caller.snapshot().hosts[0].endpoints)
-        answered = sorted(got(future) for future in under_way)
-        pods.until(lambda: pods.connections(1) == 0)
+    with gate("pod-1") as (leaving, there), gate("pod-2") as (staying, here):
+        source = StaticEndpoints({HOST: [there, here]})
+        with calling(kind, source, timeout=PATIENCE_S) as caller:
+            under_way = [caller.begin() for _ in range(2)]
+            until(lambda: len(leaving.asked) == len(staying.asked) == 1)
+            source.update(HOST, [here])
+            standings = Counter(e.standing.value for e in caller.snapshot().hosts[0].endpoints)
+            leaving.let_go()
+            staying.let_go()
+            answered = sorted(got(future) for future in under_way)
+            until(lambda: not leaving.connections)
 
     assert (answered, standings) == (["pod-1", "pod-2"], {"in-use": 1, "leaving": 1})
 
@@ -217,21 +231,26 @@ def test_no_endpoint_is_an_error_at_once_and_a_new_one_ends_it(kind: str) -> Non
     with fleet(1) as pods, calling(kind, pods.source) as caller:
         pods.list()
         with pytest.raises(httpx.ConnectError, match="has no endpoint that is ready"):
-            caller.begin().result(1)
+            caller.begin().result(PATIENCE_S)
         pods.list(1)
 
         assert ask(caller, 1) == ["pod-1"]
 
 
 def test_whoever_waits_is_told_when_everybody_leaves(kind: str) -> None:
-    with fleet(1, fault=Fault.HANG) as pods, calling(kind, pods.source, per_endpoint=1, timeout=2.0) as caller:
-        held = caller.begin()
-        pods.until(lambda: pods.connections(1) == 1)
-        waiting = caller.begin()
-        pods.until(lambda: caller.snapshot().waiting == 1)
-        pods.list()
+    with gate("pod-1") as (pod, place):
+        source = StaticEndpoints({HOST: [place]})
+        with calling(kind, source, per_endpoint=1, timeout=PATIENCE_S) as caller:
+            held = caller.begin()
+            until(lambda: len(pod.asked) == 1)
+            waiting = caller.begin()
+            until(lambda: caller.snapshot().waiting == 1)
+            source.update(HOST, [])
+            told = got(waiting)
+            pod.let_go()
+            answered = got(held)
 
-        assert (got(waiting), got(held)) == ("ConnectError", "ReadTimeout")
+    assert (told, answered) == ("ConnectError", "pod-1")
 
 
 # Pods fail
@@ -239,7 +258,7 @@ def test_whoever_waits_is_told_when_everybody_leaves(kind: str) -> None:
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_a_pod_that_refuses_costs_no_request(kind: str, method: str) -> None:
-    with fleet(1, 2, 3) as pods, calling(kind, pods.source) as caller:
+    with fleet(1, 2, 3) as pods, calling(kind, pods.source, ejection=Ejection(for_s=300.0)) as caller:
         pods.fault(2, Fault.REFUSE)
         answers = Counter(ask_in_turn(caller, 60, method))
         standing = {str(e.endpoint): (e.standing.value, e.failed) for e in caller.snapshot().hosts[0].endpoints}
@@ -259,12 +278,16 @@ def test_a_pod_that_resets_costs_no_request_that_may_be_repeated(kind: str) -> N
 
 
 def test_a_pod_that_is_silent_costs_time_outs_until_it_is_ejected(kind: str) -> None:
-    with fleet(1, 2, 3) as pods, calling(kind, pods.source, timeout=0.1, ejection=Ejection(after=2)) as caller:
+    with fleet(1, 2, 3) as pods, calling(kind, pods.source, ejection=Ejection(after=2, for_s=300.0)) as caller:
+        order = ask_in_turn(caller, 3)
         pods.fault(2, Fault.HANG)
-        answers = Counter(ask_in_turn(caller, 30))
+        # Little patience only with the silent one, so that no other can be late.
+        hasty: dict[str, Any] = {"timeout": httpx.Timeout(PATIENCE_S, read=0.1)}
+        met = [got(caller.begin(**(hasty if turn == "pod-2" else {}))) for turn in order * 2]
+        later = set(ask_in_turn(caller, 24))
 
-    assert answers["ReadTimeout"] == 2
-    assert answers["pod-1"] + answers["pod-3"] == 28
+    assert met == ["ReadTimeout" if turn == "pod-2" else turn for turn in order * 2]
+    assert later == {"pod-1", "pod-3"}
 
 
 def test_an_ejected_pod_is_tried_again(kind: str) -> None:
@@ -273,7 +296,7 @@ def test_an_ejected_pod_is_tried_again(kind: str) -> None:
         ask_in_turn(caller, 4)
         pods.fault(2, Fault.NONE)
 
-        pods.until(lambda: "pod-2" in ask_in_turn(caller, 2))
+        until(lambda: "pod-2" in ask_in_turn(caller, 2))
 
 
 def test_when_everybody_refuses_the_error_is_httpx_s_and_each_was_tried_once(kind: str) -> None:
@@ -336,7 +359,7 @@ def test_connections_end_after_so_many_requests(kind: str) -> None:
 
 def test_connections_end_at_an_age(kind: str) -> None:
     with fleet(1) as pods, calling(kind, pods.source, lifetime=Lifetime(age_s=0.05)) as caller:
-        pods.until(lambda: ask(caller, 1) == ["pod-1"] and pods.pods[1].accepted >= 4)
+        until(lambda: ask(caller, 1) == ["pod-1"] and pods.pods[1].accepted >= 4)
         answers = pods.pods[1].answered
 
     assert answers >= 4
@@ -346,9 +369,7 @@ def test_one_connection_of_each_endpoint_outlasts_idleness(kind: str) -> None:
     limits = httpx.Limits(keepalive_expiry=0.05)
     with fleet(1, 2, fault=Fault.SLOW, delay_ms=20) as pods, calling(kind, pods.source, limits=limits) as caller:
         ask(caller, 8)
-        pods.until(
-            lambda: bool(caller.begin(url=f"http://{HOST}/").result(5)) and pods.connections(1) == pods.connections(2) == 1
-        )
+        until(lambda: bool(caller.begin(url=f"http://{HOST}/").result(5)) and pods.connections(1) == pods.connections(2) == 1)
         kept = [e.connections for e in caller.snapshot().hosts[0].endpoints]
 
     assert kept == [1, 1]
@@ -387,17 +408,35 @@ def test_trouble_from_the_start_leads_where_the_name_leads(kind: str, caplog: py
     assert ["No permission." in r.getMessage() for r in caplog.records if r.levelno == logging.WARNING] == [True]
 
 
-def test_a_source_that_says_nothing_is_not_waited_for_for_ever(kind: str) -> None:
+def _first_news_s(kind: str, monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """How long a source's first word is waited for by those who would wait for a connection for ever."""
+    monkeypatch.setattr({"asyncio": asynchronous, "threads": blocking}[kind], "FIRST_NEWS_S", seconds)
+
+
+def test_a_source_that_says_nothing_is_not_waited_for_for_ever(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    _first_news_s(kind, monkeypatch, 0.05)
     with serving(always(OK)) as server:
         source = Told()
         with calling(kind, source) as caller:
             url = f"http://localhost:{server.address.port}/"
-            answer = got(caller.begin(url=url, timeout=httpx.Timeout(5.0, connect=0.05)))
+            answer = got(caller.begin(url=url, timeout=httpx.Timeout(PATIENCE_S, connect=None)))
             state = caller.snapshot().hosts[0].state.value
             source.tells[0](Known(endpoints=()))
             later = got(caller.begin(url=url))
 
     assert (answer, state, later) == ("there", "fallback", "ConnectError")
+
+
+def test_a_source_is_waited_for_no_longer_than_a_connection(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The connection itself has as much time again, which a busy machine may use up."""
+    _first_news_s(kind, monkeypatch, 3600.0)
+    with serving(always(OK)) as server, calling(kind, Told()) as caller:
+        url = f"http://localhost:{server.address.port}/"
+        first = got(caller.begin(url=url, timeout=httpx.Timeout(PATIENCE_S, connect=0.05)))
+        second = got(caller.begin(url=url))
+
+    assert first in ("there", "ConnectTimeout")
+    assert second == "there"
 
 
 def test_what_was_no_service_may_become_one(kind: str) -> None:
@@ -425,9 +464,9 @@ def test_hooks_hear_of_everything(kind: str) -> None:
         pods.fault(2, Fault.REFUSE)
         ask_in_turn(caller, 6)
         pods.fault(2, Fault.NONE)
-        pods.until(lambda: "pod-2" in ask_in_turn(caller, 2))
+        until(lambda: "pod-2" in ask_in_turn(caller, 2))
         pods.list(2)
-        pods.until(lambda: heard["closed"] >= 1)
+        until(lambda: heard["closed"] >= 1)
 
     assert {name for name in names if heard[name]} == set(names) - {"trouble"}
     assert (heard["ejected"], heard["failed"], heard["retried"]) == (heard["returned"], heard["retried"], heard["failed"])
@@ -460,7 +499,7 @@ def test_a_line_says_what_it_is(kind: str) -> None:
 def test_closing_ends_what_is_under_way_and_what_waits(kind: str) -> None:
     with fleet(1, fault=Fault.HANG) as pods, calling(kind, pods.source, per_endpoint=1) as caller:
         futures = [caller.begin() for _ in range(3)]
-        pods.until(lambda: caller.snapshot().waiting == 2)
+        until(lambda: caller.snapshot().waiting == 2)
         caller.close()
 
         assert [got(future) for future in futures] == ["ReadError"] * 3
@@ -556,18 +595,17 @@ def test_a_source_that_fails_is_trouble_and_no_outage(kind: str, fails: str, cap
 def test_a_post_waits_for_an_ejection_to_end_when_all_others_are_full(kind: str) -> None:
     with fleet(1, 2) as pods:
         ejection = Ejection(after=1, for_s=0.2)
-        with calling(kind, pods.source, per_endpoint=1, ejection=ejection, timeout=5.0) as caller:
-            pods.fault(2, Fault.REFUSE)
-            ask_in_turn(caller, 2)
-            pods.fault(2, Fault.NONE)
-            pods.fault(1, Fault.HANG)
-            held = caller.begin(timeout=3.0)
-            pods.until(lambda: any(e.busy for e in caller.snapshot().hosts[0].endpoints))
-            began_s = time.monotonic()
+        with calling(kind, pods.source, per_endpoint=1, ejection=ejection, timeout=PATIENCE_S) as caller:
+            full, other = (int(name[-1]) for name in ask_in_turn(caller, 2))
+            pods.fault(full, Fault.HANG)
+            caller.begin()
+            until(lambda: any(e.busy for e in caller.snapshot().hosts[0].endpoints))
+            pods.fault(other, Fault.REFUSE)
+            late = got(caller.begin(timeout=httpx.Timeout(PATIENCE_S, pool=0.01)))
+            pods.fault(other, Fault.NONE)
+            answer = got(caller.begin("POST"))
 
-            assert got(caller.begin("POST")) == "pod-2"
-            assert time.monotonic() - began_s < 2.0
-            assert got(held) == "ReadTimeout"
+    assert (late, answer) == ("PoolTimeout", f"pod-{other}")
 
 
 def test_a_name_whose_first_address_is_silent_is_reached_at_another(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:

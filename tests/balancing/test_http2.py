@@ -18,12 +18,13 @@ from kbalance.balancing import (
     Endpoint,
     Lifetime,
     PoolTransport,
+    Standing,
     StaticEndpoints,
 )
 from kbalance.model.target import Address
 from tests.artifacts.conftest import tool
 from tests.balancing.clients import Seen, Threaded, ours, seen, stock
-from tests.balancing.fleet import HOST, PATIENCE_S, ask, calling, fleet, got
+from tests.balancing.fleet import HOST, PATIENCE_S, ask, calling, fleet, got, until
 from tests.peers.running import printing
 from tests.wire.certificates import Certificates
 from tests.wire.server import always, serving
@@ -39,6 +40,8 @@ const server = cert
 let sessions = 0
 let refusals = 0
 const waiting = []
+const gathered = []
+const held = []
 const mine = session => ({ ':status': 200, 'x-pod-name': session.name, 'x-session': session.number })
 const ok = (stream, body = 'hello') => { stream.respond(mine(stream.session)); stream.end(body) }
 const paths = {
@@ -53,7 +56,10 @@ const paths = {
     stream.on('wantTrailers', () => stream.sendTrailers({ 'grpc-status': '0' }))
     stream.end('hinted')
   },
-  '/slow': stream => setTimeout(() => ok(stream), 200),
+  '/gather': stream => { if (gathered.push(stream) === 70) for (const one of gathered.splice(0)) ok(one) },
+  '/hold': stream => held.push(stream),
+  '/held': stream => ok(stream, String(held.length)),
+  '/let-go': stream => { for (const one of [...held.splice(0), stream]) ok(one) },
   '/wait': stream => { waiting.push(stream); stream.session.waiting += 1 },
   '/waiting': stream => { stream.respond({ ...mine(stream.session), 'x-waiting': stream.session.waiting }); stream.end() },
   '/refuse-twice': stream => { if (refusals++ < 2) stream.close(7); else ok(stream) },
@@ -115,8 +121,9 @@ def test_one_connection_of_each_endpoint_carries_what_is_asked_at_once(kind: str
 
 @KINDS
 def test_more_at_once_than_the_server_takes_on_a_connection(kind: str, port: int) -> None:
-    with calling(kind, source(port), at_once=70, **H2C) as caller:
-        answers = ask(caller, 280, url=path("slow"))
+    """None of seventy is answered before all are there."""
+    with calling(kind, source(port), at_once=70, timeout=PATIENCE_S, **H2C) as caller:
+        answers = ask(caller, 280, url=path("gather"))
         connections = caller.snapshot().connections
 
     assert answers == ["pod-1"] * 280
@@ -204,7 +211,7 @@ def test_a_time_out_ends_its_stream_only(kind: str, port: int) -> None:
     with calling(kind, source(port), **H2C) as caller:
         first = caller.begin().result(PATIENCE_S).headers["x-session"]
         waiting = [caller.begin(url=path("wait"), timeout=1) for _ in range(3)]
-        _until(lambda: caller.begin(url=path("waiting")).result(PATIENCE_S).headers["x-waiting"] == "3")
+        until(lambda: caller.begin(url=path("waiting")).result(PATIENCE_S).headers["x-waiting"] == "3")
         late = [got(future) for future in waiting]
         after = caller.begin().result(PATIENCE_S).headers["x-session"]
 
@@ -269,13 +276,18 @@ def test_connections_end_after_so_many_requests(kind: str, port: int) -> None:
 @KINDS
 def test_streams_are_finished_at_an_endpoint_that_leaves(kind: str, port: int) -> None:
     listed = source(port, 2)
-    with calling(kind, listed, at_once=20, **H2C) as caller:
+    with (
+        calling(kind, listed, at_once=20, timeout=PATIENCE_S, **H2C) as caller,
+        calling(kind, source(port), **H2C) as other,
+    ):
         ask(caller, 2)
-        futures = [caller.begin(url=path("slow")) for _ in range(10)]
-        _until(lambda: caller.snapshot().idle == 0)
+        futures = [caller.begin(url=path("hold")) for _ in range(10)]
+        until(lambda: other.begin(url=path("held")).result(PATIENCE_S).text == "10")
         listed.update(HOST, [("127.0.1.2", port)])
+        until(lambda: any(e.standing is Standing.LEAVING for e in caller.snapshot().hosts[0].endpoints))
+        other.begin(url=path("let-go")).result(PATIENCE_S)
         counts = Counter(got(future) for future in futures)
-        _until(lambda: caller.snapshot().connections == 1)
+        until(lambda: caller.snapshot().connections == 1)
         after = set(ask(caller, 5))
 
     assert (counts, after) == ({"pod-1": 5, "pod-2": 5}, {"pod-2"})
@@ -285,7 +297,7 @@ def test_streams_are_finished_at_an_endpoint_that_leaves(kind: str, port: int) -
 def test_closing_ends_what_is_under_way(kind: str, port: int) -> None:
     with calling(kind, source(port), **H2C) as caller:
         futures = [caller.begin(url=path("wait")) for _ in range(5)]
-        _until(lambda: sum(e.busy for h in caller.snapshot().hosts for e in h.endpoints) == 5)
+        until(lambda: sum(e.busy for h in caller.snapshot().hosts for e in h.endpoints) == 5)
         caller.close()
 
         assert [got(future) for future in futures] == ["ReadError"] * 5
@@ -339,15 +351,6 @@ def test_what_cannot_stand_in_a_request_is_refused(port: int) -> None:
 
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Pod-Name: there\r\n\r\nok"
-
-
-def _until(condition: Any) -> None:
-    pause = threading.Event()
-    for _ in range(int(PATIENCE_S / 0.01)):
-        if condition():
-            return
-        pause.wait(0.01)
-    raise AssertionError("it never came true")
 
 
 def test_many_tasks_of_one_loop_share_connections(port: int) -> None:

@@ -52,4 +52,4 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 @pytest.fixture(autouse=True)
 def _threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clients, "made", lambda: Threaded(PoolTransport()))
+    monkeypatch.setattr(clients, "made", lambda **options: Threaded(PoolTransport(**options)))

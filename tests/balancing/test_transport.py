@@ -8,6 +8,7 @@ import os
 import socket
 import ssl
 import threading
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -59,7 +60,8 @@ def _nothing_left_behind() -> Any:
     before = len(os.listdir("/proc/self/fd"))
     yield
     gc.collect()
-    assert len(os.listdir("/proc/self/fd")) == before
+    # Fewer are no leak: what an earlier test left to a thread of its own ends when it ends.
+    assert len(os.listdir("/proc/self/fd")) <= before
 
 
 def _status(method: str, url: str, **options: Any) -> Callable[[httpx.AsyncClient], Awaitable[int]]:
@@ -326,7 +328,7 @@ def test_a_slow_reader_slows_the_server() -> None:
 
         async def work(client: httpx.AsyncClient) -> tuple[int, bool]:
             async with client.stream("GET", server.url) as response:
-                (link,) = transport._links
+                (link,) = transport._connections.links
                 await _until(lambda: link._paused)
                 held = sum(map(len, link.parts))
                 return held, await response.aread() == body
@@ -357,7 +359,7 @@ def test_a_stream_that_is_closed_while_it_is_awaited_does_not_hang() -> None:
                 parts = response.aiter_raw()
                 await anext(parts)
                 reading = asyncio.ensure_future(anext(parts))
-                await _until(lambda: all(link.waiting for link in transport._links))
+                await _until(lambda: all(link.waiting for link in transport._connections.links))
                 await response.stream.aclose()  # type: ignore[union-attr]
                 return (await asyncio.gather(reading, return_exceptions=True))[0]
 
@@ -426,7 +428,6 @@ def test_nobody_listens() -> None:
 
 def test_a_name_that_nobody_knows_and_one_with_two_addresses() -> None:
     """The resolver is the loop's, so a loop may bring its own."""
-    closed = refusing()
 
     class Loop(asyncio.SelectorEventLoop):
         async def getaddrinfo(self, host: Any, port: Any, **options: Any) -> Any:
@@ -434,18 +435,20 @@ def test_a_name_that_nobody_knows_and_one_with_two_addresses() -> None:
                 raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
             return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (ip, port)) for ip in ("127.0.0.2", "127.0.0.1")]
 
-    async def work(port: int, transport: httpx.AsyncBaseTransport) -> list[object]:
+    async def work(closed: int, port: int, transport: httpx.AsyncBaseTransport) -> list[object]:
         async with httpx.AsyncClient(transport=transport, trust_env=False) as client:
             return [
                 await failing(_get("http://none.test/"))(client),
-                await failing(_get(f"http://two.test:{closed.port}/"))(client),
+                await failing(_get(f"http://two.test:{closed}/"))(client),
                 (await client.get(f"http://two.test:{port}/")).status_code,
             ]
 
-    with serving(always(OK)) as server:
+    # One that is bound and does not listen refuses, and nobody else is given its port.
+    with serving(always(OK)) as server, socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
         for transport in (httpx.AsyncHTTPTransport(trust_env=False), AsyncPoolTransport()):
             with asyncio.Runner(loop_factory=Loop) as runner:
-                got = runner.run(work(server.address.port, transport))
+                got = runner.run(work(silent.getsockname()[1], server.address.port, transport))
             assert got == [httpx.ConnectError, httpx.ConnectError, 200]
 
 
@@ -562,21 +565,28 @@ def test_a_pool_that_stays_full() -> None:
         assert [ours(work, transport) for transport in transports] == [httpx.PoolTimeout] * 2
 
 
-def test_time_that_passes_between_exchanges_is_nobody_s_timeout() -> None:
+def test_time_that_passes_between_exchanges_is_nobody_s_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     """The one timer finds a connection that is idle, or whose body nobody reads just now, and leaves it alone."""
+    clock, passed_s = time.monotonic, [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock() + sum(passed_s))
+
+    async def time_passes() -> None:
+        """Much of it, in which the loop comes to what is due."""
+        passed_s.append(2 * PATIENCE_S)
+        for _ in range(3):
+            await asyncio.sleep(0)
+
     with serving(always(_sized(LARGE))) as server:
 
         async def work(client: httpx.AsyncClient) -> tuple[int, int]:
-            loop = asyncio.get_running_loop()
-            async with client.stream("GET", server.url, timeout=0.05) as response:
-                later = loop.time() + 0.1
-                await _until(lambda: loop.time() > later)
+            async with client.stream("GET", server.url, timeout=PATIENCE_S) as response:
+                await time_passes()
                 size = len(await response.aread())
-            later = loop.time() + 0.1
-            await _until(lambda: loop.time() > later)
+            await time_passes()
             return size, len((await client.get(server.url)).content)
 
-        assert (ours(work), server.accepted) == ((len(LARGE), len(LARGE)), 1)
+        got = ours(work, limits=httpx.Limits(keepalive_expiry=None))
+        assert (got, server.accepted) == ((len(LARGE), len(LARGE)), 1)
 
 
 # The pool
@@ -657,7 +667,7 @@ def test_an_idle_connection_is_closed_in_time() -> None:
         async def work(client: httpx.AsyncClient) -> list[str]:
             await client.get(server.url)
             lines = [repr(transport)]
-            await _until(lambda: not transport._links)
+            await _until(lambda: not transport._connections.links)
             return [*lines, repr(transport)]
 
         assert ours(work, transport) == [
@@ -681,7 +691,7 @@ def test_an_idle_connection_that_ends_is_let_go_of(more: bytes) -> None:
         async def work(client: httpx.AsyncClient) -> int:
             await client.get(server.url)
             asked.set()
-            await _until(lambda: not transport._links)
+            await _until(lambda: not transport._connections.links)
             return (await client.get(server.url)).status_code
 
         assert (ours(work, transport), server.accepted) == (200, 2)
@@ -759,8 +769,8 @@ def test_a_cancelled_request_takes_its_connection_with_it(stage: str) -> None:
             url = server.url.replace("http", "https") if stage == "connecting" else server.url
             content = bytes(20_000_000) if stage == "sending" else b""
             tasks = [asyncio.ensure_future(client.put(url, content=content)) for _ in range(2 if stage == "queueing" else 1)]
-            await _until(lambda: any(link.waiting for link in (*transport._links, *transport._dialling)))
-            await _until(lambda: len(transport._pool.queue) == len(tasks) - 1)
+            await _until(lambda: any(link.waiting for link in (*transport._connections.links, *transport._connections.dialling)))
+            await _until(lambda: len(transport._connections.pool.queue) == len(tasks) - 1)
             for task in reversed(tasks):
                 task.cancel()
             await asyncio.wait(tasks)
@@ -777,8 +787,8 @@ def test_a_place_given_to_a_cancelled_request_goes_to_the_next() -> None:
 
         async def work(client: httpx.AsyncClient) -> list[object]:
             tasks = [asyncio.ensure_future(client.get(server.url)) for _ in range(4)]
-            await _until(lambda: len(transport._pool.queue) == 3)
-            waiter = transport._pool.queue[0]
+            await _until(lambda: len(transport._connections.pool.queue) == 3)
+            waiter = transport._connections.pool.queue[0]
             await _until(lambda: waiter.lease is not None)
             tasks[1].cancel()
             return [
@@ -796,7 +806,7 @@ def test_closing_ends_what_is_under_way() -> None:
 
         async def work(client: httpx.AsyncClient) -> tuple[object, str]:
             task = asyncio.ensure_future(failing(_get(server.url))(client))
-            await _until(lambda: any(link.waiting and link.is_open for link in transport._links))
+            await _until(lambda: any(link.waiting and link.is_open for link in transport._connections.links))
             await transport.aclose()
             return await task, repr(transport)
 

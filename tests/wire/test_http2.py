@@ -121,7 +121,6 @@ def _read(parts: list[bytes], requests: int) -> tuple[list[Event], bytes]:
 
 
 @given(responses=_RESPONSES, places=st.lists(st.integers(0, 900), max_size=8))
-@settings(deadline=None)
 def test_a_cut_anywhere_changes_nothing(responses: list[tuple[int, bytes, int, bool]], places: list[int]) -> None:
     data = _conversation(responses)
     whole = _read([data], len(responses))
@@ -709,7 +708,7 @@ def test_a_smaller_table_is_told_once_and_kept_to() -> None:
     ),
     sizes=st.lists(st.sampled_from([0, 50, 4096]), min_size=30, max_size=30),
 )
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 def test_blocks_that_are_remembered_mean_what_they_meant(heads: list[list[tuple[bytes, bytes]]], sizes: list[int]) -> None:
     """Whatever the server adds to its table, drops from it, and refers to."""
     connection, server = opened()
@@ -775,7 +774,7 @@ _CALLS = st.sampled_from(["", "reset 1", "reset 3", "send 3", "ask", "close", "a
 
 
 @given(steps=st.lists(st.tuples(_PIECES, _CALLS), max_size=12))
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 def test_whatever_comes_nothing_is_raised_and_every_stream_ends_once(steps: list[tuple[bytes, str]]) -> None:
     connection, _ = opened(None, GET, POST, GET)
     open_streams, ended = {1, 3, 5}, []
