@@ -7,6 +7,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,9 @@ from tests.artifacts.conftest import run, text, tool
 from tests.artifacts.pods import PATIENCE_S, Pod
 from tests.artifacts.settings import BARE, HOSTILE, URL, WEB, at, hostile
 from tests.needs import unmet
+from tests.traffic.http2_servers import Http2, speaks
+from tests.traffic.servers import Script, Server, in_turn, refusing
+from tests.wire import http2_peer as frames
 
 SETTINGS = {
     "web": WEB,
@@ -166,6 +170,64 @@ def test_the_sidecar_takes_each_request_of_one_connection_to_the_next_endpoint(t
 
     assert [answers.count(pod.name) for pod in three] == [10, 10, 10]
     assert {host for pod in three for host in pod.hosts} == {"web.shop.svc.cluster.local"}
+
+
+@contextmanager
+def sidecar(folder: Path, endpoints: Sequence[Listens], **changes: Any) -> Iterator[int]:
+    """The whole text with the endpoints' addresses in it, and the port it listens on; one worker, so strictly in turn."""
+    config = yaml.safe_load(text("meshed-client", "envoy-sidecar.yaml", replace(WEB, endpoint_port=endpoints[0].port, **changes)))
+    port = free_port()
+    config["static_resources"]["listeners"][0]["address"]["socket_address"]["port_value"] = port
+    name_endpoints(config, endpoints)
+    (folder / "envoy.json").write_text(json.dumps(config))
+    with running(envoy(), "-c", folder / "envoy.json", "--disable-hot-restart", "--concurrency", "1", port=port):
+        yield port
+
+
+def posted(port: int) -> int:
+    """The status of the answer to a request that must not be made twice."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)
+    connection.request("POST", "/", headers={"Host": "web"})
+    status = connection.getresponse().status
+    connection.close()
+    return status
+
+
+def test_requests_for_an_endpoint_that_is_gone_are_answered_by_others(three: Sequence[Pod], tmp_path: Path) -> None:
+    with refusing("127.0.1.4") as gone, sidecar(tmp_path, [*three, gone]) as port, ThreadPoolExecutor(16) as clients:
+        statuses = list(clients.map(lambda _: posted(port), range(200)))
+
+    assert statuses == [200] * 200
+    assert sum(sum(pod.requests) for pod in three) == 200
+
+
+def test_requests_that_a_connection_left_out_at_its_end_are_answered_elsewhere(tmp_path: Path) -> None:
+    """More of them than Envoy by default sends again at once."""
+
+    def going(server: Http2) -> None:
+        server.requests(8)
+        server.send(frames.goaway(0))
+        server.until_left()
+
+    with Server(in_turn(speaks(going), speaks(Http2.serve))) as leaving, Server(speaks(Http2.serve)) as staying:
+        endpoints = [leaving.address, staying.address]
+        with sidecar(tmp_path, endpoints, http2=True) as port, ThreadPoolExecutor(16) as clients:
+            statuses = list(clients.map(lambda _: posted(port), range(16)))
+
+    assert statuses == [200] * 16
+    assert (leaving.requests, staying.requests) == (8, 16)
+
+
+def _takes_one(server: Http2) -> None:
+    server.send(frames.goaway(server.requests(1)[0]))
+
+
+@pytest.mark.parametrize(("script", "http2"), [(lambda peer: peer.request(), False), (speaks(_takes_one), True)], ids=["1", "2"])
+def test_requests_that_an_endpoint_took_are_not_made_twice(script: Script, http2: bool, tmp_path: Path) -> None:
+    with Server(script) as server, sidecar(tmp_path, [server.address], http2=http2) as port:
+        status = posted(port)
+
+    assert (status, server.requests) == (503, 1)
 
 
 @pytest.mark.parametrize(

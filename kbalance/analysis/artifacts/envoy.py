@@ -1,5 +1,7 @@
 """Envoy as a client's sidecar, as a proxy on the way, and in front of a server."""
 
+from textwrap import indent
+
 from kbalance.analysis.artifacts.setting import Setting
 from kbalance.analysis.artifacts.text import fill, plain, quoted, share, told
 from kbalance.model.report import Artifact
@@ -69,6 +71,8 @@ def _proxy(setting: Setting, says: str, listen: str) -> str:
         host=quoted(setting.endpoints_host),
         dialled=setting.dialled,
         refresh=f"{setting.refresh_s:g}s",
+        retry=indent(_RETRY, " " * 22),
+        at_once=indent(_AT_ONCE, " " * 6),
         protocol=_H2 if setting.http2 else "",
         tls=fill(_TLS, sni=quoted(setting.host)) if setting.scheme == "https" else "",
     )
@@ -91,7 +95,7 @@ static_resources:
                   virtual_hosts:
                     - name: all
                       domains: ["*"]
-                      routes:
+{{retry}}                      routes:
                         - match: {prefix: /}
                           route: {cluster: endpoints, timeout: 0s}
                 http_filters:
@@ -104,7 +108,7 @@ static_resources:
       lb_policy: ROUND_ROBIN
       connect_timeout: 1s
       dns_refresh_rate: {{refresh}}
-      load_assignment:
+{{at_once}}      load_assignment:
         cluster_name: endpoints
         endpoints:
           - lb_endpoints:
@@ -112,6 +116,25 @@ static_resources:
                   address:
                     socket_address: {address: {{host}}, port_value: {{dialled}}}
 {{protocol}}{{tls}}"""
+
+_RETRY = """\
+# Sends again, at another endpoint, only what none has taken up, so POST as well: where an endpoint is gone,
+# or ends its connection (GOAWAY) with requests on their way to it. Without this, clients get 503.
+retry_policy:
+  retry_on: connect-failure,refused-stream
+  num_retries: 3
+  retry_host_predicate:
+    - name: envoy.retry_host_predicates.previous_hosts
+      typed_config:
+        "@type": type.googleapis.com/envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate
+  host_selection_retry_max_attempts: 3
+"""
+
+_AT_ONCE = """\
+# Retries under way at once: beyond the default of 3, requests fail, and one connection may have left out more. As many as
+# may be under way at all, by default.
+circuit_breakers: {thresholds: [{max_retries: 1024}]}
+"""
 
 _H2 = """\
       typed_extension_protocol_options:

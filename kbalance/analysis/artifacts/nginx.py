@@ -69,7 +69,10 @@ def _requests(setting: Setting) -> int:
 
 
 _OTHERWISE = ", or let connections end by requests."
-_LIFTED = ".\n# Its own limit of 1000 requests is lifted: one connection of HTTP/2 carries all of a client's."
+_LIFTED = """\
+.
+# Its own limit of 1000 requests is lifted: one connection of HTTP/2 carries all of a client's. When one ends, nginx refuses
+# what is still on its way there, unread: clients have to send it again (Envoy: retry_on: refused-stream), or it fails."""
 
 _LIFETIME = """\
 # Ends clients' connections{{limit}} with the first answer after {{told}}: the next one is drawn anew.
