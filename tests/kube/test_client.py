@@ -25,6 +25,8 @@ from tests.wire.certificates import Certificates
 from .apis import SECRET, Answer, api, json_answer, kubeconfig, status
 
 PODS = "/api/v1/namespaces/shop/pods"
+PATIENCE_S = 10.0
+"""Only a broken test ever waits so long."""
 
 
 @pytest.fixture(autouse=True)
@@ -40,7 +42,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 
 
 def client(folder: Path, server: str) -> Client:
-    return connect(Access(kubeconfig=kubeconfig(folder, server, {"token": SECRET})), timeout_s=5.0)
+    return connect(Access(kubeconfig=kubeconfig(folder, server, {"token": SECRET})), timeout_s=PATIENCE_S)
 
 
 def refusal(of: Client, path: str = f"{PODS}/web-1") -> ApiError:
@@ -281,7 +283,7 @@ def over_tls(folder: Path, tls: ssl.SSLContext, cluster: dict[str, Any], user: d
     with api(tls=tls) as server:
         path = kubeconfig(folder, server.url, {"token": SECRET} if user is None else user, cluster)
         try:
-            connect(Access(kubeconfig=path), timeout_s=5.0).get("/x")
+            connect(Access(kubeconfig=path), timeout_s=PATIENCE_S).get("/x")
         except ApiError as error:
             return str(error)
         return ""
@@ -393,7 +395,7 @@ def test_a_log_is_read_as_it_is_written(tmp_path: Path) -> None:
     def written() -> Iterator[bytes]:
         yield b"one\ntw"
         # Goes on only when the first line has arrived.
-        assert read_one.wait(5)
+        assert read_one.wait(PATIENCE_S)
         yield b"o\n\nend"
 
     with api(Answer(stream=written)) as server:
@@ -421,17 +423,21 @@ def test_a_log_that_breaks_off_says_so_after_its_whole_lines(tmp_path: Path) -> 
 
 
 def test_a_log_that_is_silent_for_too_long_counts_as_broken(tmp_path: Path) -> None:
-    done = threading.Event()
+    sent, done = threading.Event(), threading.Event()
 
     def silent() -> Iterator[bytes]:
         yield b"one\n"
-        done.wait(5)
+        sent.set()
+        done.wait(PATIENCE_S)
 
     lines: list[bytes] = []
     with api(Answer(stream=silent)) as server:
         try:
+            # The head has to come in this time as well, and comes from a thread that may have to wait for its turn.
+            log = client(tmp_path, server.url).follow("/log", silence_s=2.0)
+            assert sent.wait(PATIENCE_S)
             with pytest.raises(StreamBroken, match="ReadTimeoutError"):
-                lines.extend(client(tmp_path, server.url).follow("/log", silence_s=0.1))
+                lines.extend(log)
         finally:
             done.set()
 
@@ -444,14 +450,14 @@ def test_a_log_that_is_closed_elsewhere_ends(tmp_path: Path, certificates: Certi
 
     def silent() -> Iterator[bytes]:
         yield b"one\n"
-        done.wait(10)
+        done.wait(PATIENCE_S)
 
     with api(Answer(stream=silent), tls=certificates.server() if encrypted else None) as server:
         path = kubeconfig(tmp_path, server.url, {}, {"certificate-authority": certificates.cacert})
         log = connect(Access(kubeconfig=path)).follow("/log")
 
         def close_once_read() -> None:
-            reading.wait(5)
+            reading.wait(PATIENCE_S)
             log.close()
 
         closer = threading.Thread(target=close_once_read)
@@ -531,17 +537,19 @@ def test_every_error_of_the_room_is_a_discovery_error() -> None:
 
 
 def test_a_watch_begins_soon_and_may_then_be_silent(tmp_path: Path) -> None:
-    done = threading.Event()
+    begun, done = threading.Event(), threading.Event()
 
     def late() -> Iterator[bytes]:
-        # Longer than the client's patience with everything else.
-        done.wait(0.4)
+        begun.wait(PATIENCE_S)
+        # Longer than the socket's patience by now.
+        done.wait(0.2)
         yield b'{"type": "BOOKMARK"}\n'
 
-    with api(Answer(stream=late)) as server:
-        path = kubeconfig(tmp_path, server.url)
-        with connect(Access(kubeconfig=path), timeout_s=0.2).watch("/w", {"a": "b"}, lasting_s=60) as watch:
-            lines = list(watch)
+    with api(Answer(stream=late)) as server, client(tmp_path, server.url).watch("/w", {"a": "b"}, lasting_s=60) as watch:
+        # As if that which the head is waited for were so short, which a busy machine would exceed.
+        watch._socket.settimeout(0.02)
+        begun.set()
+        lines = list(watch)
 
     assert lines == [b'{"type": "BOOKMARK"}']
     assert server.asked[0].path == "/w?a=b&watch=true&timeoutSeconds=60"
@@ -561,21 +569,21 @@ def test_a_watch_that_does_not_end_in_its_time_counts_as_broken(
 ) -> None:
     """Also where the server closes the connection afterwards, and only the answer has the socket still."""
     monkeypatch.setattr("kbalance.kube.client.LATE_S", 0.3)
-    done = threading.Event()
+    sent, done = threading.Event(), threading.Event()
 
     def silent() -> Iterator[bytes]:
         yield b"one\n"
-        done.wait(10)
+        sent.set()
+        done.wait(PATIENCE_S)
 
     answer = Answer(stream=silent, headers={"Connection": kept})
     with api(answer, tls=certificates.server() if encrypted else None) as server:
         path = kubeconfig(tmp_path, server.url, {}, {"certificate-authority": certificates.cacert})
         lines: list[bytes] = []
         try:
-            with (
-                pytest.raises(StreamBroken, match=r"The watch /w from API server .* broke off"),
-                connect(Access(kubeconfig=path), timeout_s=0.1).watch("/w", lasting_s=0) as watch,
-            ):
+            watch = connect(Access(kubeconfig=path), timeout_s=PATIENCE_S).watch("/w", lasting_s=0)
+            assert sent.wait(PATIENCE_S)
+            with pytest.raises(StreamBroken, match=r"The watch /w from API server .* broke off"), watch:
                 lines.extend(watch)
         finally:
             done.set()
@@ -588,7 +596,7 @@ def test_a_watch_that_is_not_read_leaves_no_connection(tmp_path: Path) -> None:
 
     def silent() -> Iterator[bytes]:
         yield b"one\n"
-        done.wait(10)
+        done.wait(PATIENCE_S)
 
     with api(Answer(stream=silent)) as server:
         with client(tmp_path, server.url).watch("/w", lasting_s=60):
