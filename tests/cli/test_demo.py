@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import subprocess
+from functools import cache
 from pathlib import Path
 
 import cmarkgfm
@@ -13,12 +14,18 @@ from junitparser import JUnitXml
 
 from kbalance.render.json import schema
 from kbalance.testbed.scenario import SCENARIOS, Scenario
-from tests.cli.conftest import command, environment, kbalance
+from tests.cli.conftest import Ended, command, environment, kbalance
+
+
+@cache
+def shown(scenario: str) -> Ended:
+    """One run of a scenario, which several tests look at."""
+    return kbalance("demo", scenario, "--seed", "3", "-o", "json")
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS.values(), ids=lambda s: s.name)
 def test_requests_and_connections_add_up(scenario: Scenario) -> None:
-    for profile in kbalance("demo", scenario.name, "--seed", "4", "-o", "json").report["profiles"]:
+    for profile in shown(scenario.name).report["profiles"]:
         requests, attributed = profile["requests"], sum(e["requests"] - e["failed"] for e in profile["endpoints"])
         strangers = sum(u["requests"] for u in profile["unknown"])
         assert requests["sent"] == requests["answered"] + requests["failed"] + requests["abandoned"]
@@ -27,7 +34,7 @@ def test_requests_and_connections_add_up(scenario: Scenario) -> None:
 
 @pytest.mark.parametrize("scenario", SCENARIOS.values(), ids=lambda s: s.name)
 def test_scenario_leads_with_the_cause_that_it_stands_for(scenario: Scenario) -> None:
-    ended = kbalance("demo", scenario.name, "--seed", "3", "-o", "json")
+    ended = shown(scenario.name)
 
     jsonschema.validate(ended.report, schema())
     diagnosis = ended.report["diagnosis"]
@@ -56,6 +63,7 @@ def test_serve_prints_commands_that_work_and_ends_on_ctrl_c() -> None:
     ) as demo:
         assert demo.stdout is not None
         assert demo.stderr is not None
+        # All of stdout is written before that line of stderr is, and is far less than a pipe holds.
         demo.stderr.readline()
         printed = os.read(demo.stdout.fileno(), 65536).decode()
         kubeconfig = Path(re.findall(r"KUBECONFIG=(\S+)", printed)[0])

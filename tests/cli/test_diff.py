@@ -9,8 +9,11 @@ import pytest
 from kbalance.testbed.cluster import Cluster
 from tests.cli.conftest import command, endpoint_options, environment, kbalance
 
-PAIRS = 8
+PAIRS = 3
 """Of runs of the same thing."""
+THROUGH = ("--profile", "single", "--profile", "pooled", "--profile", "short-lived")
+"""Without the requests to single endpoints, the only ones whose latencies are compared: a machine that gets busier between two
+runs does make those worse."""
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +37,6 @@ def run(folder: Path, scenario: str, seed: int = 3, *options: str) -> str:
         ("failing-pod", "default", 0, "BETTER  "),
         ("default", "failing-pod", 1, "WORSE  "),
         ("missing-endpoint", "default", 0, "BETTER  quietest endpoint 0.00x -> "),
-        ("slow-pod", "default", 0, "BETTER  slowest endpoint's p50 5"),
         ("default", "error-pod", 1, "WORSE  "),
         ("default", "per-request-proxy", 0, "BETTER  connections that reach several endpoints 0 % -> 100 %"),
         ("ten-pods", "default", 0, "NO CHANGE that the evidence shows  short-lived: busiest endpoint "),
@@ -43,53 +45,66 @@ def run(folder: Path, scenario: str, seed: int = 3, *options: str) -> str:
     ],
 )
 def test_a_cure_and_an_illness_are_told(folder: Path, before: str, after: str, code: int, start: str) -> None:
-    ended = kbalance("diff", run(folder, before), run(folder, after))
+    ended = kbalance("diff", run(folder, before, 3, *THROUGH), run(folder, after, 3, *THROUGH))
 
     assert ended.out.startswith(start), ended.out
     assert (ended.code, ended.err) == (code, "")
     assert max(map(len, ended.out.splitlines())) <= 100
 
 
+def test_a_pod_that_is_slow_no_more_is_told(folder: Path) -> None:
+    ended = kbalance("diff", run(folder, "slow-pod"), run(folder, "default"))
+
+    assert ended.out.startswith("BETTER  slowest endpoint's p50 "), ended.out
+    assert (ended.code, ended.err) == (0, "")
+
+
 def test_the_cause_that_is_gone_is_in_the_answer(folder: Path) -> None:
-    ended = kbalance("diff", run(folder, "session-affinity"), run(folder, "default"))
+    ended = kbalance("diff", *(run(folder, name, 3, *THROUGH) for name in ("session-affinity", "default")))
 
     assert "session-affinity is gone" in " ".join(ended.out.split("\n\n")[0].split())
     assert "Session affinity was ClientIP and is None." in ended.out
 
 
 def test_a_scale_out_names_who_came(folder: Path) -> None:
-    ended = kbalance("diff", run(folder, "default"), run(folder, "ten-pods"))
+    ended = kbalance("diff", *(run(folder, name, 3, *THROUGH) for name in ("default", "ten-pods")))
 
     assert "Endpoints were 3 and are 10: " in ended.out
 
 
 def test_another_seed_is_no_change(folder: Path) -> None:
-    ended = kbalance("diff", run(folder, "default", 3), run(folder, "default", 4))
+    ended = kbalance("diff", *(run(folder, "default", seed, *THROUGH) for seed in (3, 4)))
 
     assert (ended.code, ended.out.startswith("NO CHANGE that the evidence shows  ")) == (0, True), ended.out
 
 
 @pytest.mark.parametrize("pair", range(PAIRS))
 def test_two_runs_of_the_same_thing_show_no_change(cluster: Cluster, tmp_path: Path, pair: int) -> None:
-    """One balancer, which goes on drawing: every run is another sample of it."""
-    files = [str(tmp_path / name) for name in ("before.json", "after.json")]
-    for file in files:
-        kbalance("probe", f"http://{cluster.service}/hostname", *endpoint_options(cluster), "--rate", "0", "-o", f"json={file}")
+    """One balancer, which goes on drawing: every run is another sample of it.
 
-    ended = kbalance("diff", *files)
+    At an alpha of one in a million three pairs show worse or better by luck in fewer than 6 of a million runs of this test.
+    """
+    files = [str(tmp_path / name) for name in ("before.json", "after.json")]
+    arguments = (f"http://{cluster.service}/hostname", *endpoint_options(cluster), "--rate", "0", *THROUGH)
+    for file in files:
+        kbalance("probe", *arguments, "-o", f"json={file}")
+
+    ended = kbalance("diff", *files, "--alpha", "0.000001")
 
     assert (ended.code, ended.out.startswith("NO CHANGE that the evidence shows  ")) == (0, True), ended.out
 
 
 def test_another_pool_is_not_compared_but_the_rest_is(folder: Path) -> None:
-    ended = kbalance("diff", run(folder, "session-affinity"), run(folder, "default", 3, "--connections", "20"))
+    after = run(folder, "default", 3, *THROUGH, "--connections", "20")
+
+    ended = kbalance("diff", run(folder, "session-affinity", 3, *THROUGH), after)
 
     assert ended.out.startswith("BETTER  ")
     assert "Pooled: connections 10 before, 20 after" in ended.out
 
 
 def test_json_and_markdown_go_where_they_are_wanted(folder: Path, tmp_path: Path) -> None:
-    pair = run(folder, "default"), run(folder, "session-affinity")
+    pair = [run(folder, name, 3, *THROUGH) for name in ("default", "session-affinity")]
     markdown = tmp_path / "summary.md"
 
     ended = kbalance("diff", *pair, "-o", "json", "-o", f"markdown={markdown}", "--alpha", "0.001")
@@ -101,7 +116,7 @@ def test_json_and_markdown_go_where_they_are_wanted(folder: Path, tmp_path: Path
 
 
 def test_one_report_may_come_from_standard_input(folder: Path) -> None:
-    before, after = run(folder, "session-affinity"), run(folder, "default")
+    before, after = (run(folder, name, 3, *THROUGH) for name in ("session-affinity", "default"))
 
     done = subprocess.run(
         command("diff", "-", after), input=Path(before).read_bytes(), capture_output=True, env=environment(), timeout=60
@@ -112,7 +127,7 @@ def test_one_report_may_come_from_standard_input(folder: Path) -> None:
 
 
 def test_what_is_no_report_is_told_in_one_sentence(folder: Path, tmp_path: Path) -> None:
-    good = run(folder, "default")
+    good = run(folder, "default", 3, *THROUGH)
     (tmp_path / "text.json").write_text("RISK  connection-pinning", encoding="utf-8")
     (tmp_path / "other.json").write_text('{"schema": "kbalance/diff/v1"}', encoding="utf-8")
     (tmp_path / "half.json").write_text(Path(good).read_text(encoding="utf-8")[:5000], encoding="utf-8")

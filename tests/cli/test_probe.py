@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,11 +22,11 @@ QUICK = ("--rate", "0", "--seed", "7")
 
 
 @pytest.fixture
-def closed_port() -> int:
-    """A port of loopback on which nobody listens."""
+def closed_port() -> Iterator[int]:
+    """A port of loopback on which nobody listens, nor may anybody begin to."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
+        yield int(sock.getsockname()[1])
 
 
 def test_the_classic_experiment(cluster: Cluster) -> None:
@@ -272,29 +273,29 @@ def test_ctrl_c_gives_the_report_of_what_was_measured(cluster: Cluster, number: 
 
 
 def test_the_deadline_holds_and_the_report_says_that_it_is_partial(cluster: Cluster) -> None:
-    ended = kbalance(
-        "probe", f"http://{cluster.service}", *endpoint_options(cluster), "--rate", "100", "--deadline", "1s", "-o", "json"
-    )
+    """At 5 requests a second the first profile alone would take 20 s."""
+    arguments = (f"http://{cluster.service}", *endpoint_options(cluster), "--rate", "5", "--deadline", "1s", "-o", "json")
+
+    ended = kbalance("probe", *arguments)
 
     assert ended.report["partial"] is True
-    assert ended.report["duration_s"] < 3
+    assert ended.report["duration_s"] < 15
     assert "deadline" in {p["stopped"] for p in ended.report["profiles"]}
 
 
 @pytest.mark.parametrize("fault", [f for f in Fault if f not in (Fault.NONE, Fault.SLOW)])
 def test_every_way_to_fail_is_found_and_bounded(fault: Fault) -> None:
+    patience = ("--timeout", "300ms") if fault in (Fault.HANG, Fault.DRIP) else ()
     with Cluster.start("default") as cluster:
         cluster.set_fault(cluster.pods[0], fault)
 
-        ended = kbalance(
-            "probe", f"http://{cluster.service}", *endpoint_options(cluster), *QUICK, "--timeout", "300ms", "-o", "json"
-        )
+        ended = kbalance("probe", f"http://{cluster.service}", *endpoint_options(cluster), *QUICK, *patience, "-o", "json")
 
     diagnosis = ended.report["diagnosis"]
     assert diagnosis["cause"] == "endpoint-failing"
     assert cluster.pods[0] in diagnosis["summary"]
     assert ended.code == 1
-    assert ended.report["duration_s"] < 20
+    assert ended.report["partial"] is False
 
 
 def test_failures_of_every_endpoint_alike_are_the_verdict() -> None:
@@ -347,13 +348,17 @@ def test_large_answers_are_not_downloaded_hundreds_of_times() -> None:
 
 
 def _serve(server: socket.socket, answer: bytes, connections: int) -> None:
-    """One connection after the other, answered until it ends; so many at most."""
+    """So many connections at most, each answered until it ends."""
     with contextlib.suppress(OSError):
         for _ in range(connections):
             sock, _ = server.accept()
-            with sock, contextlib.suppress(OSError):
-                while sock.recv(65536):
-                    sock.sendall(answer)
+            threading.Thread(target=_answer, args=(sock, answer), daemon=True).start()
+
+
+def _answer(sock: socket.socket, answer: bytes) -> None:
+    with sock, contextlib.suppress(OSError):
+        while sock.recv(65536):
+            sock.sendall(answer)
 
 
 def test_a_closed_stdout_is_told(cluster: Cluster) -> None:
@@ -370,7 +375,7 @@ def test_a_slow_service_leaves_time_for_every_profile() -> None:
         for pod in cluster.pods:
             cluster.set_fault(pod, Fault.SLOW, delay_ms=200)
 
-        arguments = (*endpoint_options(cluster), "--deadline", "8s", "--seed", "1", "-o", "json")
+        arguments = (*endpoint_options(cluster), "--deadline", "5s", "--seed", "1", "-o", "json")
         ended = kbalance("probe", f"http://{cluster.service}/hostname", *arguments)
 
     assert [p["profile"] for p in ended.report["profiles"]] == ["single", "pooled", "short-lived", "per-endpoint"]
@@ -407,7 +412,7 @@ def test_the_same_seed_makes_the_same_choices(cluster: Cluster) -> None:
 
 def test_the_tls_name_and_certificate_are_checked(cluster: Cluster) -> None:
     """Plain HTTP behind an https target: the handshake fails, and that is what is told."""
-    ended = kbalance("probe", f"https://{cluster.service}/")
+    ended = kbalance("probe", f"https://{cluster.service}/", "--timeout", "1s")
 
     assert ended.code == 3
     assert "tls" in ended.err.lower()
