@@ -1,27 +1,18 @@
-"""The threaded transport: kbalance's own connections under an `httpx.Client`, for as many threads as one likes."""
+"""The threaded transport: kbalance's own connections under an `httpx.Client`; hosts, their news and a request's attempts."""
 
-import contextlib
-import math
-import socket
 import time
-from collections import deque
-from collections.abc import Callable
-from concurrent.futures import Future
-from threading import Event, RLock
-from typing import cast
+from threading import Event
 
 import httpx
 
 from kbalance.balancing.arrangements import Arrangement
-from kbalance.balancing.attempts import CONNECT_ATTEMPT_S, Attempts
+from kbalance.balancing.attempts import Attempts
+from kbalance.balancing.blocking_connections import BlockingConnections
 from kbalance.balancing.blocking_exchanges import exchange
-from kbalance.balancing.blocking_link import BlockingLink
 from kbalance.balancing.endpoints import News
 from kbalance.balancing.group import Group, State
-from kbalance.balancing.incoming import opening_to_httpx, to_httpx
-from kbalance.balancing.members import Member
+from kbalance.balancing.incoming import to_httpx
 from kbalance.balancing.outgoing import encode
-from kbalance.balancing.pool import Lease, Waiter
 from kbalance.balancing.setup import (
     CLOSED,
     FIRST_NEWS_S,
@@ -37,9 +28,6 @@ from kbalance.balancing.setup import (
 )
 from kbalance.balancing.snapshot import Snapshot, snapshot
 from kbalance.errors import ExchangeError
-from kbalance.model.target import Address
-from kbalance.model.words import Failure
-from kbalance.wire.dialled import Tls
 
 
 class Engine(httpx.BaseTransport):
@@ -52,28 +40,23 @@ class Engine(httpx.BaseTransport):
     def __init__(self, arrangement: Arrangement, setup: Setup) -> None:
         self._arrangement = arrangement
         self._setup = setup
-        self._lock = RLock()
-        """Held around every decision, and around no wait."""
-        self._pool = setup.pool()
+        self._connections = BlockingConnections(setup)
+        self._lock = self._connections.lock
+        """Theirs, since news and failures change what they decide by."""
         self._groups: dict[Key, Group] = {}
         self._expecting: dict[Group, list[Event]] = {}
-        self._dialling: set[BlockingLink] = set()
         if setup.ordinary is not None and not isinstance(setup.ordinary, httpx.BaseTransport):
             raise TypeError(f"ordinary={setup.ordinary!r}: give an httpx.BaseTransport")
         self._ordinary: httpx.BaseTransport | None = setup.ordinary
-        self._next_expiry_s = math.inf
-        self._closed = False
-        self.abandoned: deque[Callable[[], None]] = deque()
-        """Responses whose reader went away, to be left as soon as nothing else is under way."""
 
     def __repr__(self) -> str:
         with self._lock:
-            return describe(self, self._groups.values(), self._pool)
+            return describe(self, self._groups.values(), self._connections.pool)
 
     def snapshot(self) -> Snapshot:
         """What is known and under way at this moment."""
         with self._lock:
-            return snapshot(self._groups.values(), self._pool, time.monotonic())
+            return snapshot(self._groups.values(), self._connections.pool, time.monotonic())
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """The response; its body is at hand when it came at once, and is read as it is consumed otherwise."""
@@ -91,9 +74,9 @@ class Engine(httpx.BaseTransport):
         attempts = Attempts(group, request.method, at_hand=outgoing.stream is None)
         try:
             while True:
-                link = self._connected(group, request, timeouts, attempts)
+                link = self._connections.connected(group, request, timeouts, attempts)
                 try:
-                    return exchange(self, link, request, outgoing, timeouts)
+                    return exchange(self._connections, link, request, outgoing, timeouts)
                 except ExchangeError as error:
                     with self._lock:
                         again = attempts.broke(link, error, time.monotonic())
@@ -106,23 +89,10 @@ class Engine(httpx.BaseTransport):
 
     def close(self) -> None:
         """Closes every connection and ends every source; requests under way fail with `httpx.ReadError`."""
+        self._connections.close()
         with self._lock:
-            self._closed = True
-            links = [cast(BlockingLink, one) for one in (*self._pool.links, *self._dialling)]
-            for link in links:
-                if link.idle:
-                    self._pool.discard_idle(link)
-            for waiter in self._pool.queue:
-                waiter.wake()
             for event in [event for events in self._expecting.values() for event in events]:
                 event.set()
-        for link in links:
-            # Without the lock: whoever holds the connection's turn may want it.
-            if link.fileno() >= 0:
-                link.end(httpx.ReadError(CLOSED))
-            if not link.polled:
-                # A response that nobody reads at the moment.
-                link.shut()
         try:
             end_all(list(self._groups.values()))
         finally:
@@ -133,7 +103,7 @@ class Engine(httpx.BaseTransport):
 
     def _arranged(self, key: Key) -> Group:
         with self._lock:
-            if self._closed:
+            if self._connections.closed:
                 raise RuntimeError(CLOSED)
             known = self._groups.get(key)
             if len(self._groups) >= HOSTS_KEPT:
@@ -149,7 +119,7 @@ class Engine(httpx.BaseTransport):
                 self._groups.pop(key, None)
                 raise
             with self._lock:
-                late = self._closed
+                late = self._connections.closed
             if late:
                 group.end()
                 raise RuntimeError(CLOSED)
@@ -160,14 +130,14 @@ class Engine(httpx.BaseTransport):
         with self._lock:
             now = time.monotonic()
             for member in group.hear(news, now):
-                self._pool.close_idle(member)
+                self._connections.pool.close_idle(member)
             self._settled(group)
 
     def _settled(self, group: Group) -> None:
         if group.state is not State.WAITING:
             for event in self._expecting.pop(group, ()):
                 event.set()
-        self._pool.serve(time.monotonic())
+        self._connections.pool.serve(time.monotonic())
 
     def _first_news(self, group: Group, timeouts: Timeouts) -> Timeouts:
         """Waits for the source's first word; the time-outs that are left."""
@@ -185,7 +155,7 @@ class Engine(httpx.BaseTransport):
             with self._lock:
                 if event in waiting:
                     waiting.remove(event)
-        if self._closed:
+        if self._connections.closed:
             raise httpx.ReadError(CLOSED)
         if not in_time:
             with self._lock:
@@ -200,256 +170,3 @@ class Engine(httpx.BaseTransport):
             if self._ordinary is None:
                 self._ordinary = httpx.HTTPTransport(**self._setup.stock())
         return self._ordinary.handle_request(request)
-
-    # For exchanges
-
-    def answered(self, link: BlockingLink, status: int, began_s: float) -> None:
-        """The head of a response came."""
-        with self._lock:
-            self._answered(link, status, began_s, time.monotonic())
-
-    def late(self, link: BlockingLink, error: httpx.TimeoutException) -> None:
-        """The server was silent for too long; the user's time is over, so nothing is tried again."""
-        group = link.member.group
-        with self._lock:
-            group.failed(link.member, time.monotonic(), str(error))
-            self._setup.hooks.failed(group.origin, str(link.member), error)
-
-    def _answered(self, link: BlockingLink, status: int, began_s: float, now: float) -> None:
-        group = link.member.group
-        group.succeeded(link.member, status, now)
-        if self._setup.watched:
-            self._setup.hooks.answered(group.origin, str(link.member), status, now - began_s)
-
-    # Connections
-
-    def _connected(self, group: Group, request: httpx.Request, timeouts: Timeouts, attempts: Attempts) -> BlockingLink:
-        """A connection for the request, which is under way at its member from now on.
-
-        Raises:
-            httpx.TransportError: there is none.
-        """
-        until_s: float | None = None
-        while True:
-            member, held = self._leased(group, attempts, timeouts.get("pool"))
-            if held is not None:
-                known = cast(BlockingLink, held)
-                if known.error is None:
-                    return known
-                # It ended between being given and being used.
-                self.discard(known)
-                continue
-            now = time.monotonic()
-            if until_s is None:
-                seconds = timeouts.get("connect")
-                until_s = math.inf if seconds is None else now + seconds
-            try:
-                opened = self._opened(member, request, attempts.connect_s(member, until_s - now))
-            except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-                with self._lock:
-                    again = attempts.not_opened(member, error, time.monotonic())
-                if not again or time.monotonic() >= until_s:
-                    raise
-                continue
-            if not member.leaving:
-                return opened
-            self.discard(opened)
-
-    def _leased(self, group: Group, attempts: Attempts, seconds: float | None) -> Lease:
-        """A member and its connection, or a place for one, as soon as something is free."""
-        while self.abandoned:
-            self.abandoned.popleft()()
-        event, until_s = Event(), math.inf if seconds is None else time.monotonic() + seconds
-        with self._lock:
-            now = time.monotonic()
-            if now >= self._next_expiry_s:
-                self._next_expiry_s = self._pool.expire(now)
-            lease = None if self._closed else self._pool.lease(group, now, attempts)
-            if lease is not None:
-                return lease
-            waiter = Waiter(group, attempts, event.set)
-            if waiter.hopeless or self._closed:
-                raise self._hopeless(group, attempts)
-            self._pool.queue.append(waiter)
-        try:
-            in_time = self._waited(event, until_s)
-        except BaseException:
-            self._give_up(waiter)
-            raise
-        with self._lock:
-            if waiter.lease is not None:
-                return waiter.lease
-        self._give_up(waiter)
-        raise self._hopeless(group, attempts) if in_time else httpx.PoolTimeout("no connection came free in time")
-
-    def _waited(self, event: Event, until_s: float) -> bool:
-        """Until something is free; whether that was in time. An endpoint that was ejected may be free before it is told."""
-        while True:
-            with self._lock:
-                due_s = min(until_s, self._pool.returns_s(time.monotonic()))
-            left_s = due_s - time.monotonic()
-            if event.wait(None if left_s == math.inf else max(0.0, left_s)):
-                return True
-            if time.monotonic() >= until_s:
-                return False
-            with self._lock:
-                self._pool.serve(time.monotonic())
-
-    def _hopeless(self, group: Group, attempts: Attempts) -> Exception:
-        """Why there is nothing to wait for."""
-        if self._closed:
-            return httpx.ReadError(CLOSED)
-        return NotBalanced() if group.state is State.ELSEWHERE else attempts.hopeless()
-
-    def _give_up(self, waiter: Waiter) -> None:
-        with self._lock:
-            if waiter.lease is not None:
-                now = time.monotonic()
-                self._pool.put_back(waiter.lease, now)
-                self._pool.serve(now)
-            elif waiter in self._pool.queue:
-                self._pool.queue.remove(waiter)
-
-    def _opened(self, member: Member, request: httpx.Request, seconds: float) -> BlockingLink:
-        """A new connection in the place that was taken for it, which is given back if that fails."""
-        if not self._setup.may_share(member.group):
-            return self._opened_alone(member, request, seconds)
-        until_s = time.monotonic() + seconds
-        opening: Future[httpx.TransportError | None] = Future()
-        while (theirs := self._set_opening(member, opening)) is not None:
-            try:
-                _told_by(theirs, until_s - time.monotonic())
-            except BaseException:
-                self._not_opened(member)
-                raise
-            with self._lock:
-                shared = self._pool.share(member, time.monotonic())
-                if shared is not None:
-                    self._pool.joined()
-                    self._pool.serve(time.monotonic())
-                    return cast(BlockingLink, shared)
-            if not self._setup.may_share(member.group):
-                return self._opened_alone(member, request, until_s - time.monotonic())
-        failure: httpx.TransportError | None = None
-        try:
-            return self._opened_alone(member, request, until_s - time.monotonic())
-        except httpx.ConnectError as error:
-            # Whoever waits for it has met the same; time-outs and giving up are each thread's own.
-            failure = error
-            raise
-        finally:
-            with self._lock:
-                member.opening = None
-            opening.set_result(failure)
-
-    def _set_opening(
-        self, member: Member, mine: "Future[httpx.TransportError | None]"
-    ) -> "Future[httpx.TransportError | None] | None":
-        """Somebody else's attempt at a connection that many may share; ``None``: from now on it is this one."""
-        with self._lock:
-            theirs: Future[httpx.TransportError | None] | None = member.opening
-            if theirs is None:
-                member.opening = mine
-            return theirs
-
-    def _opened_alone(self, member: Member, request: httpx.Request, seconds: float) -> BlockingLink:
-        began_s = time.monotonic()
-        try:
-            link = self._open(member, request, began_s + seconds)
-        except BaseException as error:
-            self._not_opened(member)
-            if isinstance(error, ExchangeError):
-                raise opening_to_httpx(error, str(member)) from error
-            raise
-        with self._lock:
-            now = time.monotonic()
-            if self._setup.speaks_http2(link):
-                with link.turn:
-                    link.multiplex()
-            self._pool.opened(link, now)
-            self._dialling.discard(link)
-            self._next_expiry_s = min(self._next_expiry_s, link.ends_s)
-            self._setup.hooks.opened(member.group.origin, str(member), now - began_s)
-            if link.mux is not None:
-                # Others may wait for a place that it offers.
-                self._pool.serve(now)
-        return link
-
-    def _not_opened(self, member: Member) -> None:
-        with self._lock:
-            self._pool.not_opened(member)
-            self._pool.serve(time.monotonic())
-
-    def _open(self, member: Member, request: httpx.Request, until_s: float) -> BlockingLink:
-        """Dials the member; one that is a name at its addresses, in the resolver's order."""
-        origin = member.group.origin
-        tls = self._setup.tls(request.extensions.get("sni_hostname") or origin.host) if origin.scheme == "https" else None
-        if member.endpoint is not None:
-            return self._dial(member, member.endpoint.address, tls, until_s)
-        *first, last = _addresses(origin.host, origin.port)
-        for address in first:
-            # A silent one must not take the time of the others.
-            with contextlib.suppress(ExchangeError, httpx.ConnectTimeout):
-                return self._dial(member, address, tls, min(until_s, time.monotonic() + CONNECT_ATTEMPT_S))
-        return self._dial(member, last, tls, until_s)
-
-    def _dial(self, member: Member, address: Address, tls: Tls | None, until_s: float) -> BlockingLink:
-        link = BlockingLink(member, address, tls)
-        with self._lock:
-            self._dialling.add(link)
-        try:
-            if self._closed:
-                raise httpx.ReadError(CLOSED)
-            link.open(until_s)
-        except BaseException:
-            with self._lock:
-                self._dialling.discard(link)
-            link.shut()
-            raise
-        return link
-
-    def finished(self, link: BlockingLink, status: int, began_s: float) -> None:
-        """A response came with all of its body."""
-        with self._lock:
-            now = time.monotonic()
-            self._answered(link, status, began_s, now)
-            self._release(link, now)
-
-    def release(self, link: BlockingLink) -> None:
-        """An exchange is complete."""
-        with self._lock:
-            self._release(link, time.monotonic())
-
-    def _release(self, link: BlockingLink, now: float) -> None:
-        if self._closed:
-            link.last = True
-        if self._pool.release(link, now):
-            self._next_expiry_s = min(self._next_expiry_s, link.deadline)
-        if now >= self._next_expiry_s:
-            self._next_expiry_s = self._pool.expire(now)
-        self._pool.serve(now)
-
-    def discard(self, link: BlockingLink) -> None:
-        """Closes a connection in use; its request is over."""
-        with self._lock:
-            self._pool.discard(link)
-            self._pool.serve(time.monotonic())
-
-
-def _told_by(opening: "Future[httpx.TransportError | None]", seconds: float) -> None:
-    """Waits for somebody else's connection, and raises why it did not open."""
-    try:
-        error = opening.result(None if seconds == math.inf else max(0.0, seconds))
-    except TimeoutError as late:
-        raise httpx.ConnectTimeout("not open in time") from late
-    if error is not None:
-        # One of its own, since httpx notes on it whose request it was.
-        raise type(error)(str(error)) from error
-
-
-def _addresses(host: str, port: int) -> list[Address]:
-    try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:
-        raise ExchangeError(Failure.UNREACHABLE, str(error)) from error
-    return [Address(str(info[4][0]), port) for info in found]
