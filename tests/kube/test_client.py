@@ -547,6 +547,7 @@ def test_a_watch_begins_soon_and_may_then_be_silent(tmp_path: Path) -> None:
 
     with api(Answer(stream=late)) as server, client(tmp_path, server.url).watch("/w", {"a": "b"}, lasting_s=60) as watch:
         # As if that which the head is waited for were so short, which a busy machine would exceed.
+        assert watch._socket is not None
         watch._socket.settimeout(0.02)
         begun.set()
         lines = list(watch)

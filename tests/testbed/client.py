@@ -7,11 +7,14 @@ from collections.abc import Callable
 
 from kbalance.model.target import Address
 
+PATIENCE_S = 20.0
+"""Only a broken test ever waits so long."""
+
 GET = b"GET /hostname HTTP/1.1\r\nHost: web\r\n\r\n"
 
 
 def connect(address: Address) -> socket.socket:
-    return socket.create_connection(address, timeout=5)
+    return socket.create_connection(address, timeout=PATIENCE_S)
 
 
 def read_all(sock: socket.socket) -> bytes:
@@ -33,7 +36,7 @@ def read_until(sock: socket.socket, end: bytes) -> bytes:
 
 def get(address: Address, path: str = "/hostname") -> tuple[int, str]:
     """Status and body, over a connection of its own."""
-    connection = http.client.HTTPConnection(*address, timeout=5)
+    connection = http.client.HTTPConnection(*address, timeout=PATIENCE_S)
     try:
         connection.request("GET", path)
         answer = connection.getresponse()
@@ -42,7 +45,7 @@ def get(address: Address, path: str = "/hostname") -> tuple[int, str]:
         connection.close()
 
 
-def eventually(holds: Callable[[], bool], within_s: float = 5.0) -> None:
+def eventually(holds: Callable[[], bool], within_s: float = PATIENCE_S) -> None:
     """Poll until it holds."""
     due = time.monotonic() + within_s
     while not holds():

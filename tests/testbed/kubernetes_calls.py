@@ -2,14 +2,17 @@
 
 import http.client
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import quote, urlsplit
 
 from kbalance.testbed.cluster import Cluster
 
-from .client import eventually
+from .client import PATIENCE_S, eventually
 
 CORE = "/api/v1/namespaces/shop"
+SLICES = "/apis/discovery.k8s.io/v1/namespaces/shop/endpointslices"
 JOBS = "/apis/batch/v1/namespaces/shop/jobs"
 
 AGENT = """\
@@ -47,7 +50,7 @@ match sys.argv[1:]:
 
 def call(cluster: Cluster, method: str, path: str, body: object = None, accept: str = "*/*") -> tuple[int, Any]:
     """Status and value: JSON, or text where the answer is no JSON."""
-    connection = http.client.HTTPConnection(urlsplit(cluster.api_url).netloc, timeout=10)
+    connection = http.client.HTTPConnection(urlsplit(cluster.api_url).netloc, timeout=PATIENCE_S)
     try:
         connection.request(method, path, None if body is None else json.dumps(body), {"Accept": accept})
         answer = connection.getresponse()
@@ -134,3 +137,29 @@ def events_of(cluster: Cluster, name: str) -> dict[str, str]:
     selector = quote(f"involvedObject.name={name},metadata.namespace=shop")
     found = call(cluster, "GET", f"{CORE}/events?fieldSelector={selector}")[1]["items"]
     return {event["reason"]: event["message"] for event in found}
+
+
+class Watch:
+    """One that is open."""
+
+    def __init__(self, answer: http.client.HTTPResponse) -> None:
+        self._answer = answer
+
+    def next(self) -> tuple[str, dict[str, Any]]:
+        event = json.loads(self._answer.readline())
+        return event["type"], event["object"]
+
+    def rest(self) -> bytes:
+        return self._answer.read()
+
+
+@contextmanager
+def watch(cluster: Cluster, path: str = SLICES, query: str = "", *, version: str | None = None) -> Iterator[Watch]:
+    since = call(cluster, "GET", path)[1]["metadata"]["resourceVersion"] if version is None else version
+    connection = http.client.HTTPConnection(urlsplit(cluster.api_url).netloc, timeout=PATIENCE_S)
+    connection.request("GET", f"{path}?watch=true&resourceVersion={since}&{query}")
+    answer = connection.getresponse()
+    assert (answer.status, answer.headers["Content-Type"]) == (200, "application/json")
+    yield Watch(answer)
+    connection.close()
+    answer.close()

@@ -12,7 +12,7 @@ from kbalance.model.target import Address
 from kbalance.testbed.cluster import Cluster, ClusterError
 from kbalance.testbed.scenario import SCENARIOS, Fault, Front, PodSpec, ScaleOut, Scenario
 
-from .client import GET, connect, eventually, get, read_until
+from .client import GET, PATIENCE_S, connect, eventually, get, read_until
 
 
 def _pods_of(cluster: Cluster) -> dict[str, Address]:
@@ -145,7 +145,7 @@ def test_the_api_is_asked_directly_whatever_proxy_the_environment_names(monkeypa
 def test_an_unknown_scenario_is_named() -> None:
     with pytest.raises(ClusterError, match="there is no scenario 'nope'; there are default, "):
         Cluster.start("nope")
-    child = subprocess.run([sys.executable, "-m", "kbalance.testbed", "nope"], capture_output=True, text=True, timeout=20)
+    child = subprocess.run([sys.executable, "-m", "kbalance.testbed", "nope"], capture_output=True, text=True, timeout=60)
     assert child.returncode == 2
     assert "scenarios: default, " in child.stderr
 
@@ -207,7 +207,7 @@ def test_a_users_folder_does_not_shadow_the_standard_library(tmp_path: os.PathLi
 
 def test_keep_alive_holds_over_many_requests() -> None:
     with Cluster.start() as cluster:
-        connection = http.client.HTTPConnection(*cluster.service, timeout=5)
+        connection = http.client.HTTPConnection(*cluster.service, timeout=PATIENCE_S)
         for _ in range(200):
             connection.request("GET", "/hostname")
             connection.getresponse().read()

@@ -11,8 +11,8 @@ import pytest
 from kbalance.testbed.cluster import Cluster, ClusterError
 from kbalance.testbed.jobfaults import JobFault
 
-from .client import eventually
-from .kubernetes_calls import CORE, call, create, events_of, finished, log_of, pod_in, pods_of, status_of
+from .client import PATIENCE_S, eventually
+from .kubernetes_calls import CORE, call, create, events_of, finished, log_of, pod_in, pods_of, status_of, watch
 
 
 @pytest.fixture(scope="module")
@@ -123,13 +123,16 @@ def test_an_image_without_python_fails_to_start(cluster: Cluster) -> None:
 
 def test_a_stuck_pod_stays_pending_until_its_job_is_deleted(cluster: Cluster) -> None:
     cluster.set_job_fault("stuck-pending")
-    create(cluster, "stuck", "count", "1", spec={"activeDeadlineSeconds": 1})
 
-    pod = pod_in(cluster, "stuck", "Pending")
+    with watch(cluster, f"{CORE}/pods", "labelSelector=batch.kubernetes.io%2Fjob-name%3Dstuck") as stream:
+        create(cluster, "stuck", "count", "1", spec={"activeDeadlineSeconds": 1})
+        seen = [stream.next()]
+        while seen[-1][0] != "DELETED":
+            seen.append(stream.next())
 
     assert finished(cluster, "stuck") == "DeadlineExceeded"
-    eventually(lambda: pods_of(cluster, "stuck") == [])
-    assert "Started" not in events_of(cluster, pod["metadata"]["name"])
+    assert {pod["status"]["phase"] for _, pod in seen} == {"Pending"}
+    assert "Started" not in events_of(cluster, seen[0][1]["metadata"]["name"])
 
 
 def test_a_log_stream_breaks_once_and_the_next_one_has_it_all(cluster: Cluster) -> None:
@@ -138,13 +141,13 @@ def test_a_log_stream_breaks_once_and_the_next_one_has_it_all(cluster: Cluster) 
     name = pod_in(cluster, "talker", "Running")["metadata"]["name"]
     path = f"{CORE}/pods/{name}/log?follow=true"
 
-    broken = http.client.HTTPConnection(urlsplit(cluster.api_url).netloc, timeout=10)
+    broken = http.client.HTTPConnection(urlsplit(cluster.api_url).netloc, timeout=PATIENCE_S)
     broken.request("GET", path)
     answer = broken.getresponse()
     with pytest.raises((ConnectionResetError, http.client.IncompleteRead)):
         answer.read()
     broken.close()
-    whole = http.client.HTTPConnection(urlsplit(cluster.api_url).netloc, timeout=10)
+    whole = http.client.HTTPConnection(urlsplit(cluster.api_url).netloc, timeout=PATIENCE_S)
     whole.request("GET", path)
     answer = whole.getresponse()
     lines = [answer.readline() for _ in range(7)]

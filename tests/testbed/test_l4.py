@@ -11,7 +11,7 @@ from kbalance.testbed.pods import Pod
 from kbalance.testbed.scenario import ChooserKind, Fault
 from kbalance.testbed.sockets import harden
 
-from .client import GET, connect, eventually, get, read_all, read_until
+from .client import GET, PATIENCE_S, connect, eventually, get, read_all, read_until
 from .conftest import Background, StartPod
 
 StartBalancer = Callable[..., Balancer]
@@ -91,7 +91,7 @@ def test_affinity_is_per_source_address_and_ends_with_its_pod(
     balancer = start_balancer(*pods, kind=ChooserKind.ROUND_ROBIN, affinity_s=100)
 
     def ask(source: str) -> bytes:
-        with socket.create_connection(balancer.address, timeout=5, source_address=(source, 0)) as sock:
+        with socket.create_connection(balancer.address, timeout=PATIENCE_S, source_address=(source, 0)) as sock:
             sock.sendall(b"GET /hostname HTTP/1.0\r\n\r\n")
             return read_all(sock)[-5:]
 
@@ -121,10 +121,10 @@ def test_a_client_that_resets_resets_the_pod(start_balancer: StartBalancer, back
         balancer = start_balancer()
         background.call(balancer.set_members, [Member("pod", server.getsockname())])
         client = connect(balancer.address)
-        server.settimeout(5)
+        server.settimeout(PATIENCE_S)
         pod, _ = server.accept()
         with pod:
-            pod.settimeout(5)
+            pod.settimeout(PATIENCE_S)
             client.sendall(b"x")
             assert pod.recv(1) == b"x"
             harden(client)

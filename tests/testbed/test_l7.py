@@ -9,7 +9,7 @@ from kbalance.testbed.l7 import Proxy
 from kbalance.testbed.pods import Pod
 from kbalance.testbed.scenario import Fault
 
-from .client import connect, get, read_all
+from .client import PATIENCE_S, connect, get, read_all
 from .conftest import Background, StartPod
 
 
@@ -23,7 +23,7 @@ def test_requests_of_one_connection_take_turns_over_the_pods(start_pod: StartPod
     pods = [start_pod(n) for n in (1, 2, 3)]
     proxy = _proxy(background, *pods)
 
-    connection = http.client.HTTPConnection(*proxy.address, timeout=5)
+    connection = http.client.HTTPConnection(*proxy.address, timeout=PATIENCE_S)
     names = []
     for _ in range(9):
         connection.request("GET", "/hostname")

@@ -1,10 +1,7 @@
 """Watches of the embedded API, read line by line, and what tests can do to them."""
 
 import http.client
-import json
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -12,9 +9,8 @@ import pytest
 from kbalance.testbed.cluster import Cluster
 from kbalance.testbed.outages import Outage, WatchEnd
 from tests.testbed.client import eventually
-from tests.testbed.kubernetes_calls import CORE, call
+from tests.testbed.kubernetes_calls import CORE, SLICES, call, watch
 
-SLICES = "/apis/discovery.k8s.io/v1/namespaces/shop/endpointslices"
 MAP = {"metadata": {"name": "one", "namespace": "shop", "labels": {"app": "web"}}, "data": {"a": "b"}}
 
 
@@ -22,32 +18,6 @@ MAP = {"metadata": {"name": "one", "namespace": "shop", "labels": {"app": "web"}
 def cluster() -> Iterator[Cluster]:
     with Cluster.start() as started:
         yield started
-
-
-class Watch:
-    """One that is open."""
-
-    def __init__(self, answer: http.client.HTTPResponse) -> None:
-        self._answer = answer
-
-    def next(self) -> tuple[str, dict[str, Any]]:
-        event = json.loads(self._answer.readline())
-        return event["type"], event["object"]
-
-    def rest(self) -> bytes:
-        return self._answer.read()
-
-
-@contextmanager
-def watch(cluster: Cluster, path: str = SLICES, query: str = "", *, version: str | None = None) -> Iterator[Watch]:
-    since = call(cluster, "GET", path)[1]["metadata"]["resourceVersion"] if version is None else version
-    connection = http.client.HTTPConnection(urlsplit(cluster.api_url).netloc, timeout=5)
-    connection.request("GET", f"{path}?watch=true&resourceVersion={since}&{query}")
-    answer = connection.getresponse()
-    assert (answer.status, answer.headers["Content-Type"]) == (200, "application/json")
-    yield Watch(answer)
-    connection.close()
-    answer.close()
 
 
 def test_changes_come_as_they_happen(cluster: Cluster) -> None:
