@@ -80,7 +80,8 @@ class BlockingConnections:
                 seconds = timeouts.get("connect")
                 until_s = math.inf if seconds is None else now + seconds
             try:
-                opened = self._opened(member, request, attempts.connect_s(member, until_s - now))
+                left_s = attempts.connect_s(member, until_s - now)
+                opened = self._opened(member, request, left_s, fresh=attempts.stale is member)
             except (httpx.ConnectError, httpx.ConnectTimeout) as error:
                 with self.lock:
                     again = attempts.not_opened(member, error, time.monotonic())
@@ -148,26 +149,33 @@ class BlockingConnections:
 
     # Opening
 
-    def _opened(self, member: Member, request: httpx.Request, seconds: float) -> BlockingLink:
-        """A new connection in the place that was taken for it, which is given back if that fails."""
-        if not self._setup.may_share(member.group):
-            return self._opened_alone(member, request, seconds)
+    def _opened(self, member: Member, request: httpx.Request, seconds: float, *, fresh: bool) -> BlockingLink:
+        """A new connection in the place that was taken for it, which is given back if that fails.
+
+        Args:
+            fresh: what was there before will not do.
+        """
         until_s = time.monotonic() + seconds
-        opening: Future[httpx.TransportError | None] = Future()
-        while (theirs := self._set_opening(member, opening)) is not None:
+        while self._setup.may_share(member.group):
+            with self.lock:
+                # Somebody else's may have opened since the place was taken.
+                shared = None if fresh else self.pool.share(member, time.monotonic())
+                if shared is not None:
+                    self.pool.joined()
+                    self.pool.serve(time.monotonic())
+                    return cast(BlockingLink, shared)
+                theirs: Future[httpx.TransportError | None] | None = member.opening
+                if theirs is None:
+                    opening = member.opening = Future()
+                    break
             try:
                 _told_by(theirs, until_s - time.monotonic())
             except BaseException:
                 self._not_opened(member)
                 raise
-            with self.lock:
-                shared = self.pool.share(member, time.monotonic())
-                if shared is not None:
-                    self.pool.joined()
-                    self.pool.serve(time.monotonic())
-                    return cast(BlockingLink, shared)
-            if not self._setup.may_share(member.group):
-                return self._opened_alone(member, request, until_s - time.monotonic())
+            fresh = False
+        else:
+            return self._opened_alone(member, request, until_s - time.monotonic())
         failure: httpx.TransportError | None = None
         try:
             return self._opened_alone(member, request, until_s - time.monotonic())
@@ -179,16 +187,6 @@ class BlockingConnections:
             with self.lock:
                 member.opening = None
             opening.set_result(failure)
-
-    def _set_opening(
-        self, member: Member, mine: "Future[httpx.TransportError | None]"
-    ) -> "Future[httpx.TransportError | None] | None":
-        """Somebody else's attempt at a connection that many may share; ``None``: from now on it is this one."""
-        with self.lock:
-            theirs: Future[httpx.TransportError | None] | None = member.opening
-            if theirs is None:
-                member.opening = mine
-            return theirs
 
     def _opened_alone(self, member: Member, request: httpx.Request, seconds: float) -> BlockingLink:
         began_s = time.monotonic()

@@ -6,6 +6,7 @@ import ssl
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,33 @@ def test_one_connection_of_each_endpoint_carries_what_is_asked_at_once(kind: str
     assert {response.http_version for response in responses} == {"HTTP/2"}
     assert Counter(response.headers["x-pod-name"] for response in responses) == {f"pod-{n}": 100 for n in (1, 2, 3)}
     assert (connections, len({response.headers["x-session"] for response in responses})) == (3, 3)
+
+
+class Held(dict[str, float | None]):
+    """Time-outs that hold their request when it has its place for a new connection, and is about to open one."""
+
+    def __init__(self) -> None:
+        super().__init__(connect=None)
+        self.reached, self.let_go = threading.Event(), threading.Event()
+
+    def get(self, name: str, default: float | None = None) -> float | None:  # type: ignore[override]
+        if name == "connect":
+            self.reached.set()
+            assert self.let_go.wait(PATIENCE_S)
+        return default
+
+
+def test_a_thread_shares_what_another_opened_before_its_own_turn_to_open(port: int) -> None:
+    held = Held()
+    with BalancingTransport(source(port), http1=False, http2=True) as transport, ThreadPoolExecutor(1) as thread:
+        late = thread.submit(transport.handle_request, httpx.Request("GET", path(""), extensions={"timeout": held}))
+        assert held.reached.wait(PATIENCE_S)
+        transport.handle_request(httpx.Request("GET", path(""))).read()
+        held.let_go.set()
+        late.result(PATIENCE_S).read()
+        known = transport.snapshot()
+
+    assert (known.connections, known.idle) == (1, 1)
 
 
 @KINDS
