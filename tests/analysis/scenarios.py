@@ -285,6 +285,8 @@ SCENARIOS: dict[str, tuple[Scenario, ...]] = {
         ("it left during the run", lambda: case(fresh(), direct(failing=["web-2"]), facts_after=facts(pods(2))), None),
         ("one refuses at times", lambda: case(fresh((120, 78, 118), failed=40), direct()), LIKELY),
         ("some answers take too long", lambda: case(_timing_out(), direct()), LIKELY),
+        ("a proxy does at times", lambda: case(unsigned(6), direct(), proxy_signs=SIGNS), LIKELY),
+        ("a proxy does seldom", lambda: case(unsigned(3), direct(), proxy_signs=SIGNS), None),
         ("a few fresh ones fail", lambda: case(fresh((220, 218, 219), failed=6), direct()), None),
         ("another one left", lambda: case(fresh(), direct(failing=["web-1"]), facts_after=facts(pods(2))), CERTAIN),
     ),
@@ -316,6 +318,12 @@ def slow_fresh() -> ProfileReport:
     """Fresh connections to the third take 50 ms longer."""
     names = Random(9).choices(PODS, k=300)
     return settled([connection(answers(n, ms=51.0 if n == PODS[2] else 1.0)) for n in names], profile_plan(Profile.SHORT_LIVED))
+
+
+def unsigned(errors: int) -> ProfileReport:
+    """Fresh connections, each endpoint in turn on a hundred, and so many error answers that name nobody."""
+    opened = [*(connection(name) for _ in range(100) for name in PODS), *[connection(answers(None, failed=1))] * errors]
+    return settled(opened, profile_plan(Profile.SHORT_LIVED))
 
 
 def _timing_out() -> ProfileReport:

@@ -31,6 +31,7 @@ from tests.builders import (
     traffic_plan,
 )
 
+from tests.analysis.scenarios import unsigned  # isort: skip
 from tests.analysis.test_rules import SCENARIOS, affine  # isort: skip
 
 
@@ -113,6 +114,36 @@ def test_an_endpoint_that_failed_once_is_not_to_be_repaired() -> None:
     asked = settled([once, *dead, connection(answers("web-2", 20), endpoint="web-2")], profile_plan(Profile.PER_ENDPOINT))
 
     assert only(case(asked), "endpoint-failing").title == "Repair web-1, or let its readiness probe fail"
+
+
+def test_a_proxy_that_fails_by_itself_is_looked_at_and_no_endpoint() -> None:
+    of = case(unsigned(6), direct(), proxy_signs=("via",))
+    (finding, *_), (first, *_) = diagnose(of).findings, advised(of).values()
+
+    assert finding.summary.endswith("though every endpoint answered directly: the proxy on the way fails at times.")
+    assert "6 error answers by way of the proxy had no endpoint's name: most likely its own." in finding.evidence
+    assert first.id == "proxy-retries"
+    assert first.why.startswith("6 error answers had no endpoint's name, and of 60 direct requests none failed.")
+    assert [one.name for one in first.artifacts] == ["envoy-retries.yaml"]
+
+
+@pytest.mark.parametrize(
+    "of",
+    [
+        case(unsigned(6), direct()),
+        case(unsigned(6), direct(failing=["web-1"]), proxy_signs=("via",)),
+        case(fresh((120, 78, 118), failed=40), direct(), proxy_signs=("via",)),
+    ],
+    ids=["no proxy", "an endpoint fails directly", "one got fewer"],
+)
+def test_a_proxy_is_not_blamed_for_others(of: Case) -> None:
+    assert [r.id for r in recommend(of, diagnosed("endpoint-failing"))] == ["repair-endpoint"]
+
+
+def test_who_fails_only_at_times_is_named_in_the_first_step() -> None:
+    of = case(fresh((120, 78, 118), failed=40), direct())
+
+    assert only(of, "endpoint-failing").title == "Repair web-1, or let its readiness probe fail"
 
 
 def test_nothing_is_recommended_where_nothing_is_wrong() -> None:

@@ -218,6 +218,16 @@ def test_requests_that_a_connection_left_out_at_its_end_are_answered_elsewhere(t
     assert (leaving.requests, staying.requests) == (8, 16)
 
 
+def test_the_retries_to_paste_are_those_of_the_whole_text() -> None:
+    static = yaml.safe_load(text("meshed-client", "envoy-sidecar.yaml", WEB))["static_resources"]
+    manager = static["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
+    (host,), (cluster,) = manager["route_config"]["virtual_hosts"], static["clusters"]
+
+    pasted = yaml.safe_load(text("proxy-retries", "envoy-retries.yaml", WEB))
+
+    assert pasted == {"retry_policy": host["retry_policy"], "circuit_breakers": cluster["circuit_breakers"]}
+
+
 def _takes_one(server: Http2) -> None:
     server.send(frames.goaway(server.requests(1)[0]))
 
@@ -291,7 +301,8 @@ def test_envoy_ends_its_own_connections(pod: Pod, tmp_path: Path) -> None:
 
 
 def test_envoy_ends_its_own_connections_of_http2_by_age(pod: Pod, tmp_path: Path) -> None:
-    """The pod speaks HTTP/1.1 alone, so that is spoken here; the age is the same option."""
+    """The pod speaks HTTP/1.1 alone, so that is spoken here; the age is the same option. A connection carries several requests,
+    and yet there is another one by and by."""
     port = free_port()
     setting = at([pod], http2=True, lifetime_s=0.2)
     config = yaml.safe_load(text("meshed-client", "envoy-sidecar.yaml", replace(setting, http2=False)))
@@ -305,11 +316,12 @@ def test_envoy_ends_its_own_connections_of_http2_by_age(pod: Pod, tmp_path: Path
 
     assert "OK" in run(envoy(), "--mode", "validate", "-c", tmp_path / "http2.json", "--log-level", "error")
     with running(envoy(), "-c", tmp_path / "envoy.json", "--disable-hot-restart", "--concurrency", "1", port=port):
-        for _ in range(3):
-            _asked(port, 2)
-            threading.Event().wait(0.3)
+        deadline = time.monotonic() + PATIENCE_S
+        while (pod.connections < 3 or max(pod.requests) < 2) and time.monotonic() < deadline:
+            _asked(port, 1)
 
-    assert pod.requests == [2, 2, 2]
+    assert pod.connections >= 3
+    assert max(pod.requests) >= 2
 
 
 def test_envoy_takes_the_policy(tmp_path: Path) -> None:

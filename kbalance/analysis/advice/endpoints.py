@@ -2,16 +2,18 @@
 
 from kbalance.analysis.advice.shape import fair
 from kbalance.analysis.case import Case
-from kbalance.analysis.checks.endpoints import failing_directly
+from kbalance.analysis.checks.endpoints import failing_at_times, failing_directly, proxys_own_errors
 from kbalance.analysis.wording import count, listed, percent, times
 from kbalance.model.report import Recommendation
 from kbalance.model.words import FactsSource
 
 
-def repair_endpoint(case: Case) -> Recommendation:
+def repair_endpoint(case: Case) -> Recommendation | None:
     """The failing endpoint is repaired or stops being ready."""
+    if proxys_own_errors(case):
+        return None
     share = case.fresh.requests.failed / case.fresh.requests.sent if case.fresh and case.fresh.requests.sent else None
-    failing = [e.name for e in failing_directly(case)]
+    failing = [e.name for e in failing_directly(case)] or failing_at_times(case)
     probe = "their readiness probes" if len(failing) > 1 else "its readiness probe"
     return Recommendation(
         id="repair-endpoint",

@@ -2,6 +2,7 @@
 
 from kbalance.analysis.advice.shape import measured
 from kbalance.analysis.case import Case
+from kbalance.analysis.checks.endpoints import proxys_own_errors
 from kbalance.analysis.wording import count, millis, times
 from kbalance.model.report import Recommendation
 
@@ -47,4 +48,24 @@ def proxy_least_request(case: Case) -> Recommendation | None:
         measured_busiest=None,
         predicted_busiest=None,
         costs=("counts of requests become uneven on purpose", "each proxy sees its own requests only"),
+    )
+
+
+def proxy_retries(case: Case) -> Recommendation | None:
+    """A proxy that has errors of its own sends elsewhere what no endpoint took."""
+    errors = proxys_own_errors(case)
+    if not errors or case.direct is None:
+        return None
+    asked = count(case.direct.requests.answered, "direct request")
+    return Recommendation(
+        id="proxy-retries",
+        title="Let the proxy send again what no endpoint took, and read in its access log why it fails (Envoy: %RESPONSE_FLAGS%)",
+        why=f"{count(errors, 'error answer')} had no endpoint's name, and of {asked} none failed. A proxy answers so for an "
+        "endpoint that is gone (Envoy: UF), or that ends its connection with requests on their way (UR).",
+        measured_busiest=None,
+        predicted_busiest=None,
+        costs=(
+            "what is sent again takes longer",
+            "where an endpoint had taken the request (UC), only what may be done twice can go again",
+        ),
     )

@@ -16,7 +16,7 @@ from kbalance.analysis.advice.clients import (
 from kbalance.analysis.advice.endpoints import check_chooser, check_selector, drain, inspect_slow, repair_endpoint, repair_rules
 from kbalance.analysis.advice.lifetimes import shorter_lifetime
 from kbalance.analysis.advice.measuring import complete_list, next_step
-from kbalance.analysis.advice.proxies import proxy_least_request, proxy_to_endpoints
+from kbalance.analysis.advice.proxies import proxy_least_request, proxy_retries, proxy_to_endpoints
 from kbalance.analysis.advice.ranking import ranked
 from kbalance.analysis.advice.services import (
     drop_affinity,
@@ -41,7 +41,7 @@ NEED_A_FAIR_DRAW: tuple[Maker, ...] = (shorter_lifetime, many_clients)
 WAYS_OUT: dict[str, tuple[Maker, ...]] = {
     "no-endpoints": (check_selector,),
     "invalid-measurement": (next_step,),
-    "endpoint-failing": (repair_endpoint,),
+    "endpoint-failing": (repair_endpoint, proxy_retries),
     "missing-endpoint": (repair_rules,),
     "unknown-endpoint": (complete_list, drain),
     "not-ready": (repair_readiness,),

@@ -112,6 +112,7 @@ FIXES: dict[str, tuple[Text, ...]] = {
         nginx.upstream_lifetime,
     ),
     "proxy-least-request": (istio.destination_rule, envoy.least_request, haproxy.least_connections, nginx.least_connections),
+    "proxy-retries": (envoy.retries,),
     "drain-and-limit-age": (kubernetes.drain,),
     "check-kube-proxy": (kubernetes.look_at_kube_proxy,),
     "tell-who-answers": (

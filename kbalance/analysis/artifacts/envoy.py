@@ -62,6 +62,12 @@ def least_request(setting: Setting) -> Artifact:
     return Artifact(name="envoy-least-request.yaml", kind="envoy", content=_LEAST)
 
 
+def retries(setting: Setting) -> Artifact:
+    """On the way: what no endpoint took goes to another one."""
+    content = fill(_ELSEWHERE, retry=_RETRY, at_once=_AT_ONCE)
+    return Artifact(name="envoy-retries.yaml", kind="envoy", content=content)
+
+
 def _proxy(setting: Setting, says: str, listen: str) -> str:
     return fill(
         _PROXY,
@@ -135,6 +141,11 @@ _AT_ONCE = """\
 # may be under way at all, by default.
 circuit_breakers: {thresholds: [{max_retries: 1024}]}
 """
+
+_ELSEWHERE = """\
+# The first part goes into the route or its virtual host, the second into the cluster; Istio's sidecars have the like by
+# themselves.
+{{retry}}{{at_once}}"""
 
 _H2 = """\
       typed_extension_protocol_options:

@@ -8,7 +8,7 @@ from kbalance.analysis.samplesize import SELDOM, draws_to_fix, draws_to_miss
 from kbalance.analysis.statistics import e_value
 from kbalance.analysis.wording import count, failure_kinds, failures_of, listed, millis, percent
 from kbalance.model.report import EndpointLoad, ProfileReport
-from kbalance.model.words import Confidence, FactsSource, Placement, Spread
+from kbalance.model.words import Confidence, FactsSource, Failure, Placement, Spread
 
 FAILING_SHARE = 0.1
 """Of one endpoint's requests: a tenth is ten times what retries and rollouts explain."""
@@ -295,11 +295,7 @@ def _failing_through(case: Case) -> Conclusion | None:
 
 
 def _failing_at_times(case: Case) -> Conclusion | None:
-    """Endpoints answered directly on their one connection each, and yet fresh connections fail: one fails at times.
-
-    Which one is told by the answers that have an error status; else by who got fewer than the others: with the failed connections
-    given back to it, the draw is fair.
-    """
+    """Endpoints answered directly on their one connection each, and yet fresh ones fail: one fails at times, or a proxy does."""
     fresh = case.fresh
     if fresh is None or case.n < 2 or case.learned or failed_share(fresh) < FAILING_AT_TIMES or _gone(case):
         return None
@@ -309,13 +305,8 @@ def _failing_at_times(case: Case) -> Conclusion | None:
     # A run stops early where nearly all fail.
     if fresh.requests.failed < (FRESH_FAILED_LEAST if failed_share(fresh) < 0.5 else FAILING_LEAST):
         return None
-    among = [e for e in fresh.endpoints if e.expected_share]
-    erring = [e.name for e in among if e.failed >= max(FAILING_LEAST, FAILING_SHARE * e.requests)]
-    lost = fresh.requests.failed - sum(e.failed for e in among)
-    fitting = [e.name for e in among if e_value(_given_back(among, e.name, lost)) < 1 / case.alpha] if lost else []
-    fitting = fitting if len(fitting) == 1 and not erring else []
-    suspects = erring or fitting
-    who = listed(suspects) if suspects else "something on the way"
+    suspects, own = failing_at_times(case), proxys_own_errors(case)
+    who = listed(suspects) if suspects else "the proxy on the way" if own else "something on the way"
     share, tried = percent(failed_share(fresh)), fresh.requests.failed + fresh.requests.answered
     return Conclusion(
         confidence=Confidence.LIKELY,
@@ -325,12 +316,44 @@ def _failing_at_times(case: Case) -> Conclusion | None:
             f"short-lived: {fresh.requests.failed} of {count(tried, 'request')} failed: {failures_of(fresh)}.",
             *(
                 (f"Given back to {suspects[0]}, and to nobody else, they make the draw a fair one.",)
-                if fitting and suspects
+                if suspects and not _erring(fresh)
                 else ()
             ),
+            *((f"{count(own, 'error answer')} by way of the proxy had no endpoint's name: most likely its own.",) if own else ()),
             "Directly, each endpoint was asked over one connection.",
         ),
     )
+
+
+def failing_at_times(case: Case) -> list[str]:
+    """Endpoints that answered directly, and that fresh connections speak against.
+
+    By the answers that have an error status; else by who got fewer than the others: with the failed connections given back to it,
+    the draw is fair.
+    """
+    if case.fresh is None:
+        return []
+    return _erring(case.fresh) or _fitting(case.fresh, case.alpha)
+
+
+def proxys_own_errors(case: Case) -> int:
+    """Error answers through a proxy that name no endpoint, where none is suspected and none gave one when asked directly."""
+    if case.direct is None or case.direct.requests.failed or not case.proxied or failing_at_times(case):
+        return 0
+    return sum(f.requests for p in case.through for f in p.failures if f.kind is Failure.STATUS and f.endpoint is None)
+
+
+def _erring(fresh: ProfileReport) -> list[str]:
+    among = [e for e in fresh.endpoints if e.expected_share]
+    return [e.name for e in among if e.failed >= max(FAILING_LEAST, FAILING_SHARE * e.requests)]
+
+
+def _fitting(fresh: ProfileReport, alpha: float) -> list[str]:
+    """The one whose losses the failed connections are; nobody where they could be several ones'."""
+    among = [e for e in fresh.endpoints if e.expected_share]
+    lost = fresh.requests.failed - sum(e.failed for e in among)
+    fitting = [e.name for e in among if e_value(_given_back(among, e.name, lost)) < 1 / alpha] if lost else []
+    return fitting if len(fitting) == 1 else []
 
 
 def _given_back(loads: list[EndpointLoad], name: str, failed: int) -> list[int]:
