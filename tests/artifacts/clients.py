@@ -20,8 +20,9 @@ def retired(pod: Pod, failed: int, *, closes: bool = True) -> None:
     assert pod.connections >= 4 * WORKERS
     assert max(pod.requests) <= 4
     if closes:
-        # Two generations at once, and what a closing side has not heard of yet.
-        assert pod.most_open <= 3 * WORKERS
+        # Whoever closes none has all of them open in the end. Of six generations, with two requests on a connection, two are open
+        # at once, and what a closing side has not heard of yet; a slow machine makes more of both.
+        assert pod.most_open <= pod.connections // 2
 
 
 def balanced(three: Sequence[Pod], answers: Sequence[str]) -> None:

@@ -91,7 +91,8 @@ import (
 	"snippets.test/balancing"
 )
 
-// Arguments: a list of addresses, how many requests, and so on.
+// Arguments: a list of addresses, whose first answer is waited for, if anybody's, how many requests then, and so on.
+// A list is looked up in the background, so that only the answer of one who joined tells that it is in use.
 func main() {
 	var mu sync.Mutex
 	var addresses []string
@@ -102,16 +103,16 @@ func main() {
 		return addresses, nil
 	}
 	client := &http.Client{Transport: transport}
-	for i := 1; i < len(os.Args); i += 2 {
+	for i := 1; i < len(os.Args); i += 3 {
 		mu.Lock()
 		addresses = strings.Split(os.Args[i], ",")
 		mu.Unlock()
-		if i > 1 {
-			time.Sleep(transport.Refresh * 5 / 4)
-			ask(client, "http://web.shop.svc.cluster.local/")
-			time.Sleep(transport.Refresh / 4)
+		for until := time.Now().Add(20 * time.Second); os.Args[i+1] != "" && time.Now().Before(until); {
+			if ask(client, "http://web.shop.svc.cluster.local/") == os.Args[i+1] {
+				break
+			}
 		}
-		requests, _ := strconv.Atoi(os.Args[i+1])
+		requests, _ := strconv.Atoi(os.Args[i+2])
 		for range requests {
 			fmt.Println(ask(client, "http://web.shop.svc.cluster.local/"))
 		}
@@ -206,13 +207,13 @@ def test_a_retiring_transport_opens_new_connections_and_breaks_nothing(pod: Pod,
 def test_a_balancing_transport_takes_the_endpoints_in_turn(three: Sequence[Pod], go: Callable[..., list[str]]) -> None:
     addresses = ",".join([three[0].ip, NOBODY, three[1].ip, three[2].ip])
 
-    balanced(three, go("balancing", at(three), BALANCED, addresses, str(TURNS)))
+    balanced(three, go("balancing", at(three), BALANCED, addresses, "", str(TURNS)))
 
 
 def test_a_balancing_transport_follows_the_list(three: Sequence[Pod], go: Callable[..., list[str]]) -> None:
     first, second = f"{three[0].ip},{three[2].ip}", f"{three[0].ip},{three[1].ip}"
 
-    lines = go("balancing", at(three, refresh_s=0.4), BALANCED, first, "10", second, "10")
+    lines = go("balancing", at(three, refresh_s=0.4), BALANCED, first, "", "10", second, "pod-2", "10")
 
     assert sorted(set(lines[:10])) == ["pod-1", "pod-3"]
     followed(lines[10:])

@@ -56,7 +56,7 @@ XDS = """
 import grpc
 channel = grpc.insecure_channel("xds:///web.shop.svc.cluster.local:80")
 try:
-    channel.unary_unary("/test.Who/Answers")(b"", timeout=3)
+    channel.unary_unary("/test.Who/Answers")(b"", timeout=60)
 except grpc.RpcError as error:
     print(error.details())
 """

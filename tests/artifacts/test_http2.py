@@ -182,7 +182,7 @@ def go(tmp_path: Path, servers: Servers) -> Callable[..., list[str]]:
 def test_a_balancing_transport_for_go_takes_the_endpoints_in_turn(servers: Servers, go: Callable[..., list[str]]) -> None:
     addresses = ",".join([servers.addresses[0], NOBODY, *servers.addresses[1:]])
 
-    balanced(servers, go("balancing", BALANCED, addresses, str(TURNS)))
+    balanced(servers, go("balancing", BALANCED, addresses, "", str(TURNS)))
 
 
 def test_a_retiring_transport_for_go_opens_new_connections(servers: Servers, go: Callable[..., list[str]]) -> None:
