@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -98,11 +99,19 @@ class Cluster:
                 process.kill()
 
     def while_measuring(self, namespace: str, act: Callable[[], object], *arguments: str) -> Ended:
-        """A probe of svc/web, and something that is done once its traffic runs."""
+        """A probe of svc/web, and something that is done to its endpoints once its traffic runs.
+
+        kbalance stands still meanwhile, so that its second look at the endpoints comes after the change, however long that takes.
+        The traffic is the Job's and goes on.
+        """
         asked = ("probe", "svc/web", "-n", namespace, *SURE, "-o", "json", "-v", "--rate", "60", *arguments)
+        before = self.ready(namespace)
         with self.started(*asked) as process:
             self.until(process, r"GET .*/log\?.* 200")
+            process.send_signal(signal.SIGSTOP)
             act()
+            awaited(lambda: self.ready(namespace) != before, "a change of the endpoints")
+            process.send_signal(signal.SIGCONT)
             out, err = process.communicate(timeout=LIMIT_S)
         assert "Traceback" not in err, err
         return Ended(code=process.returncode, out=out, err=err)
@@ -111,7 +120,9 @@ class Cluster:
         """A probe of svc/web with ``--watch-scale-out``, and something that is done once all is measured and it watches."""
         with self.started("probe", "svc/web", "-n", namespace, *SURE, "-o", "json", "-v", *arguments) as process:
             self.until(process, r"GET .*/log\?.* 200")
-            self.until(process, r"GET .*/endpointslices\?.* 200")
+            # It reads what was there to the end of the measurement, and then who is old.
+            for _ in range(2):
+                self.until(process, r"GET .*/endpointslices\?.* 200")
             act()
             out, err = process.communicate(timeout=LIMIT_S)
         assert "Traceback" not in err, err
@@ -136,10 +147,30 @@ class Cluster:
                 return
         raise AssertionError(f"{pattern} never came: {''.join(seen)}")
 
+    def ready(self, namespace: str, service: str = "web") -> set[str]:
+        """The Pods that its EndpointSlices call ready."""
+        found = self.get("endpointslices", "-n", namespace, "-l", f"kubernetes.io/service-name={service}")["items"]
+        return {e["targetRef"]["name"] for one in found for e in one["endpoints"] or () if e["conditions"].get("ready")}
+
+    def may(self, account: str, verb: str, resource: str, namespace: str) -> bool:
+        """Whether the API server lets a ServiceAccount of the namespace do this; of a Role it learns in its own time."""
+        kind, _, subresource = resource.partition("/")  # kubectl takes what follows the stroke for a name
+        who = f"--as=system:serviceaccount:{namespace}:{account}"
+        asked = ("auth", "can-i", verb, kind, f"--subresource={subresource}", "-n", namespace, who)
+        return self.kubectl(*asked, check=False).strip() == "yes"
+
     def leftovers(self, namespace: str) -> list[str]:
         """Whatever kbalance made that is still there."""
         found = self.get(",".join(OURS), "-n", namespace, "-l", "app.kubernetes.io/managed-by=kbalance")["items"]
         return [f"{one['kind']}/{one['metadata']['name']}" for one in found]
+
+
+def awaited(holds: Callable[[], bool], what: str) -> None:
+    """Looks again and again until it holds."""
+    pause, until_s = threading.Event(), time.monotonic() + LIMIT_S
+    while not holds():
+        assert time.monotonic() < until_s, f"{what}: not within {LIMIT_S} s"
+        pause.wait(0.2)
 
 
 def sentence(ended: Ended) -> str:

@@ -1,7 +1,5 @@
 """A namespace with a Service, what can be done to it, and how long to wait until kube-proxy has followed."""
 
-import re
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,12 +9,12 @@ from typing import Any
 from uuid import uuid4
 
 from tests.cluster.kube import Cluster
-from tests.cluster.workloads import Object, stand
+from tests.cluster.workloads import NODES, Object, followed, stand
 
-HERE, THERE = "kb-node1", "kb-node2"
+HERE, THERE = NODES
 LONGEST_S = 60.0
-SYNC_S = 1.2
-"""kube-proxy gathers changes for a second before it writes rules."""
+PAUSE_S = 1.2
+"""Between two looks; where both see the same, nothing is under way."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +29,7 @@ class Stage:
 
     def scale(self, deployment: str, replicas: int) -> None:
         self.kubectl("scale", f"deployment/{deployment}", f"--replicas={replicas}")
-        self.kubectl("rollout", "status", f"deployment/{deployment}", "--timeout=60s")
+        self.kubectl("rollout", "status", f"deployment/{deployment}", "--timeout=120s")
 
     def pods(self) -> list[Any]:
         """The Pods behind the Service, oldest first."""
@@ -43,14 +41,14 @@ class Stage:
         self.cluster.apply(self.namespace, deployment)
         name, replicas = deployment["metadata"]["name"], deployment["spec"]["replicas"]
         made = f"--for=jsonpath={{.status.unavailableReplicas}}={replicas}"
-        self.kubectl("wait", f"deployment/{name}", made, "--timeout=60s")
+        self.kubectl("wait", f"deployment/{name}", made, "--timeout=120s")
         running = "--for=jsonpath={.status.phase}=Running"
-        self.kubectl("wait", "pods", "-l", f"deployment={name}", running, "--timeout=60s")
+        self.kubectl("wait", "pods", "-l", f"deployment={name}", running, "--timeout=120s")
 
     def roll(self) -> None:
         """Replaces every Pod of the Deployment ``web``, one after the other."""
         self.kubectl("rollout", "restart", "deployment/web")
-        self.kubectl("rollout", "status", "deployment/web", "--timeout=60s")
+        self.kubectl("rollout", "status", "deployment/web", "--timeout=120s")
 
     def grow_old(self, age_s: float) -> None:
         """Waits until the oldest Pod is that old."""
@@ -58,13 +56,13 @@ class Stage:
         Event().wait(max(0.0, age_s - (datetime.now(UTC) - made).total_seconds()))
 
     def settle(self) -> None:
-        """Waits until no Pod starts or ends, and the nodes' rules have followed the EndpointSlices."""
+        """Waits until no Pod starts or ends, and EndpointSlices and the nodes' rules have followed."""
         pause, seen = Event(), self._state()
-        for _ in range(int(LONGEST_S / SYNC_S)):
-            pause.wait(SYNC_S)
+        for _ in range(int(LONGEST_S / PAUSE_S)):
+            pause.wait(PAUSE_S)
             before, seen = seen, self._state()
             if seen == before and "leaving" not in seen:
-                return
+                return followed(self.cluster, self.namespace)
         raise AssertionError(f"{self.namespace} is not quiet after {LONGEST_S:.0f} s")
 
     def _state(self) -> tuple[str, ...]:
@@ -75,13 +73,7 @@ class Stage:
             e["conditions"].get("terminating") for e in listed
         )
         facts = sorted(f"{e['addresses']} {e['conditions']} {e.get('hints')}" for e in listed)
-        rules = [rule for node in (HERE, THERE) for rule in self.rules(node)] if self.cluster.namespaces else []
-        return (*facts, *rules, *(["leaving"] if leaving else []))
-
-    def rules(self, node: str) -> list[str]:
-        """What kube-proxy wrote on a node for this namespace, without counters."""
-        saved = subprocess.run(["ip", "netns", "exec", node, "iptables-save"], capture_output=True, text=True, check=True)
-        return re.findall(rf'^-A .*"{self.namespace}/.*$', saved.stdout, re.MULTILINE)
+        return (*facts, *(["leaving"] if leaving else []))
 
 
 @contextmanager

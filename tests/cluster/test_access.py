@@ -1,12 +1,13 @@
 """Who may do what, and what is said where somebody may not: against the real API server."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.cluster.kube import ROOT, Cluster, sentence
+from tests.cluster.kube import ROOT, Cluster, awaited, sentence
 from tests.cluster.workloads import deployment, service, stand
 
 
@@ -24,15 +25,29 @@ def as_account(cluster: Cluster, namespace: str, folder: Path, account: str = "k
 def shop(cluster: Cluster, namespace: str) -> str:
     """A namespace with the classic Service and the Role of the documentation, as it stands."""
     stand(cluster, namespace, deployment(), service())
-    cluster.kubectl("apply", "-n", namespace, "-f", str(ROOT / "docs" / "rbac.yaml"))
+    grant(cluster, namespace)
     return namespace
 
 
-def restrict(cluster: Cluster, namespace: str, *without: str) -> None:
-    """Takes resources out of the Role."""
+def grant(cluster: Cluster, namespace: str) -> None:
+    """The Role as it stands, once the API server goes by it."""
+    cluster.kubectl("apply", "-n", namespace, "-f", str(ROOT / "docs" / "rbac.yaml"))
+    rules = cluster.get("role/kbalance", "-n", namespace)["rules"]
+    awaited(lambda: all(_allowed(cluster, namespace, rules)), "the Role")
+
+
+def restrict(cluster: Cluster, namespace: str, without: str) -> None:
+    """Takes the rules for a resource out of the Role, and waits until the API server goes by that."""
     role = cluster.get("role/kbalance", "-n", namespace)
-    role["rules"] = [rule for rule in role["rules"] if not set(rule["resources"]) & set(without)]
+    removed = [rule for rule in role["rules"] if without in rule["resources"]]
+    role["rules"] = [rule for rule in role["rules"] if rule not in removed]
     cluster.apply(namespace, {key: role[key] for key in ("apiVersion", "kind", "metadata", "rules")})
+    awaited(lambda: not any(_allowed(cluster, namespace, removed)), f"a Role without {without}")
+
+
+def _allowed(cluster: Cluster, namespace: str, rules: list[Any]) -> Iterator[bool]:
+    """Whether the account may do the first thing of each rule."""
+    return (cluster.may("kbalance", rule["verbs"][0], rule["resources"][0], namespace) for rule in rules)
 
 
 def test_the_documented_role_is_enough(cluster: Cluster, shop: str, tmp_path: Path) -> None:
@@ -50,7 +65,7 @@ def test_the_documented_role_holds_nothing_that_is_not_needed(cluster: Cluster, 
     for resource in ("services", "endpointslices", "jobs", "configmaps", "pods/log"):
         restrict(cluster, shop, resource)
         assert account.probe(shop, "--profile", "single").code == 3, resource
-        cluster.kubectl("apply", "-n", shop, "-f", str(ROOT / "docs" / "rbac.yaml"))
+        grant(cluster, shop)
     assert cluster.leftovers(shop) == []
 
 

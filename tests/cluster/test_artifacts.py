@@ -14,7 +14,7 @@ import yaml
 
 from kbalance.analysis.artifacts import Setting, artifacts
 from tests.artifacts.settings import WEB
-from tests.cluster.kube import Cluster
+from tests.cluster.kube import Cluster, awaited
 from tests.cluster.workloads import deployment, service, stand
 
 ISTIO = "istio.io/api@v1.32.0"
@@ -127,10 +127,7 @@ def test_the_headless_service_leads_to_every_pod(cluster: Cluster, namespace: st
 
     cluster.kubectl("apply", "-f", "-", given=text("client-side-balancing", "headless-service.yaml", given))
 
-    cluster.kubectl(
-        *("wait", "endpointslices", "-n", namespace, "-l", "kubernetes.io/service-name=web-headless", "--timeout=60s"),
-        "--for=jsonpath={.endpoints[2].conditions.ready}=true",
-    )
+    awaited(lambda: len(cluster.ready(namespace, "web-headless")) == 3, "its EndpointSlice")
     (found,) = cluster.get("endpointslices", "-n", namespace, "-l", "kubernetes.io/service-name=web-headless")["items"]
     assert {port["port"] for port in found["ports"]} == {given.dialled}
     pods = cluster.get("pods", "-n", namespace)["items"]
@@ -168,13 +165,10 @@ def test_a_client_of_the_headless_service_reaches_every_pod_in_turn(cluster: Clu
 def test_the_reader_may_watch_endpoints_and_nothing_else(cluster: Cluster, namespace: str) -> None:
     cluster.kubectl("apply", "-f", "-", given=text("client-side-balancing", "endpoint-reader.yaml", setting(namespace)))
 
-    who = f"--as=system:serviceaccount:{namespace}:default"
-    answers = {
-        (verb, what): cluster.kubectl("auth", "can-i", verb, what, "-n", namespace, who, check=False).strip()
-        for verb, what in (("watch", "endpointslices"), ("list", "endpointslices"), ("list", "pods"), ("get", "secrets"))
-    }
+    awaited(lambda: cluster.may("default", "watch", "endpointslices", namespace), "the Role")
+    asked = (("watch", "endpointslices"), ("list", "endpointslices"), ("list", "pods"), ("get", "secrets"))
 
-    assert list(answers.values()) == ["yes", "yes", "no", "no"]
+    assert [cluster.may("default", *one, namespace) for one in asked] == [True, True, False, False]
 
 
 def test_affinity_is_shortened_and_taken_away(cluster: Cluster, namespace: str) -> None:
@@ -318,6 +312,11 @@ def destination_rules(cluster: Cluster) -> Iterator[None]:
         # The first condition must be there: kubectl wait fails on none at all.
         for sign in ("jsonpath={.status.acceptedNames.kind}=DestinationRule", "condition=Established"):
             cluster.kubectl("wait", f"customresourcedefinition/{DEFINITION}", f"--for={sign}", "--timeout=60s")
+        # The list of resources, by which kubectl goes, follows a moment later.
+        group = DEFINITION.partition(".")[2]
+        awaited(
+            lambda: DEFINITION in cluster.kubectl("api-resources", f"--api-group={group}", "-o", "name", check=False), DEFINITION
+        )
         yield
     finally:
         cluster.kubectl("delete", "customresourcedefinition", DEFINITION)

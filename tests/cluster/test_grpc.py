@@ -28,8 +28,10 @@ from tests.peers.running import PATIENCE_S
 NODE, NODE_IP = "kb-node1", "198.18.0.11"
 AGE_S, AGE_JITTER = 1.0, 0.1
 """Of the server's connections; grpc-go varies each by a tenth."""
+AGED = (f"-max-connection-age={AGE_S}s", "-max-connection-age-grace=30s")
+"""With time enough for calls that a busy machine keeps waiting: the server cuts off those that take longer."""
 LATE_S = 0.3
-"""A GOAWAY is seen later than it was due, on a busy machine."""
+"""Not every GOAWAY is seen later than that after it was due."""
 EACH = tuple(word for name in ("single", "pooled", "short-lived", "per-endpoint", "stock") for word in ("--profile", name))
 DIRECT = ("--profile", "per-endpoint")
 
@@ -41,7 +43,6 @@ def servers(cluster: Cluster) -> Iterator[Stage]:
     provide_grpc_go(cluster)
     podinfo, go = (Object(selector={"deployment": name}) for name in ("podinfo", "go"))
     said = [{"name": "api", "port": 80, "targetPort": "grpc", "appProtocol": "grpc"}]
-    aged = (f"-max-connection-age={AGE_S}s", "-max-connection-age-grace=1s")
     with staged(
         cluster,
         calls("podinfo", "podinfo"),
@@ -51,7 +52,7 @@ def servers(cluster: Cluster) -> Iterator[Stage]:
         calls("go"),
         calling("go", **go),
         calling("headless", clusterIP="None", **go),
-        calls("aged", "grpc-go", 3, *aged),
+        calls("aged", "grpc-go", 3, *AGED),
         calling("aged", selector={"deployment": "aged"}),
         calls("agnhost", "agnhost", 2),
         calling("agnhost", selector={"deployment": "agnhost"}),
@@ -218,9 +219,11 @@ def test_a_greatest_age_of_connections(servers: Stage) -> None:
     for name in ("single", "stock", "pooled"):
         told = profile(ended, name)["server_lifetime"]
         assert told["goaways"] >= 4
-        assert AGE_S * (1 - AGE_JITTER) <= told["goaway_min_s"] < told["goaway_max_s"] <= AGE_S * (1 + AGE_JITTER) + LATE_S
-        assert sum(requests > 0 for requests in loads(ended, name)) > 1
+        assert AGE_S * (1 - AGE_JITTER) <= told["goaway_min_s"] <= AGE_S * (1 + AGE_JITTER) + LATE_S
+        assert told["goaway_min_s"] < told["goaway_max_s"]
         assert profile(ended, name)["requests"]["answered"] == 400
+    # A pool that was opened 4 times over meets all three, but for a chance of 3 * (2/3)^80 < 1e-13; the others have few draws.
+    assert all(loads(ended, "pooled"))
     told = " ".join(finding(ended, "server-lifetime")["evidence"])
     assert "GOAWAY on" in told
     # Of the pool, where 20 ages, spread evenly over 0.2 s, lie within 0.1 s in one of 50,000 runs.
@@ -230,25 +233,26 @@ def test_a_greatest_age_of_connections(servers: Stage) -> None:
 def test_a_rollout_during_the_run(cluster: Cluster) -> None:
     """Servers that wait until kube-proxy has followed, and end gracefully, lose no call; a verdict there is none."""
     provide_grpc_go(cluster)
-    patient = calls(replicas=2, terminationGracePeriodSeconds=10)
-    container(patient)["lifecycle"] = {"preStop": {"sleep": {"seconds": 3}}}
-    kept = ("--profile", "pooled", "--requests", "600", "--no-early-stop")
+    patient = calls(replicas=2, terminationGracePeriodSeconds=20)
+    container(patient)["lifecycle"] = {"preStop": {"sleep": {"seconds": 6}}}
+    # Half a minute: for two new Pods, and until the first of the old ones has waited.
+    kept = ("--profile", "pooled", "--requests", "1800", "--no-early-stop")
     with staged(cluster, patient, calling()) as stage:
         ended = cluster.while_measuring(stage.namespace, stage.roll, *kept)
 
     assert (ended.code, causes(ended)[0]) == (3, "invalid-measurement")
     assert "changed while it was measured" in ended.report["diagnosis"]["summary"]
     assert failed(ended) == 0, profile(ended, "pooled")["failures"]
-    assert profile(ended, "pooled")["requests"]["answered"] == 600
+    assert profile(ended, "pooled")["requests"]["answered"] == 1800
     assert profile(ended, "pooled")["server_lifetime"]["goaways"] > 0
 
 
-@pytest.mark.parametrize("age", [None, AGE_S], ids=["kept for ever", "with a greatest age"])
-def test_pods_that_are_added_while_kbalance_watches(cluster: Cluster, age: float | None) -> None:
+@pytest.mark.parametrize("aged", [(), AGED], ids=["kept for ever", "with a greatest age"])
+def test_pods_that_are_added_while_kbalance_watches(cluster: Cluster, aged: tuple[str, ...]) -> None:
     """Fresh connections meet them at once, kept ones when their server ends them, or never."""
     provide_grpc_go(cluster)
-    aged = () if age is None else (f"-max-connection-age={age}s", "-max-connection-age-grace=1s")
-    watching = ("--watch-scale-out", "20s", "--requests", "60")
+    # Time for Pods to start, for kube-proxy to follow, and then for three times as long as fresh connections took to meet them.
+    watching = ("--watch-scale-out", "40s", "--requests", "60")
     with staged(cluster, calls("web", "grpc-go", 2, *aged), calling()) as stage:
         ended = cluster.while_watching(
             stage.namespace, lambda: stage.kubectl("scale", "deployment/web", "--replicas=4"), *watching, *EACH
@@ -260,10 +264,11 @@ def test_pods_that_are_added_while_kbalance_watches(cluster: Cluster, age: float
     firsts = [newcomer["first_s"] for newcomer in grown["newcomers"]]
     assert all(first["short-lived"] is not None for first in firsts), firsts
     kept = [first[name] for first in firsts for name in ("single", "pooled", "stock")]
-    if age is None:
+    if not aged:
         assert kept == [None] * 6
         assert "stale-membership" in causes(ended)
     else:
+        # A pool of 10 that is drawn anew each second misses one of four Pods for 5 s in one of 1.7 million runs.
         assert all(first["pooled"] is not None for first in firsts), firsts
         assert "stale-membership" not in causes(ended)
 

@@ -7,7 +7,8 @@ import pytest
 
 from tests.cli.conftest import Ended
 from tests.cluster.kube import Cluster
-from tests.cluster.workloads import deployment, service, stand
+from tests.cluster.stage import Stage
+from tests.cluster.workloads import deployment, service, stand, unready
 
 
 def fresh(ended: Ended) -> Any:
@@ -52,14 +53,10 @@ def test_pods_that_are_not_ready_get_traffic_only_where_they_are_published(
     cluster: Cluster, namespace: str, published: bool
 ) -> None:
     """The readiness probe of one Pod asks a port where nobody listens; its server works."""
-    unready = deployment("unready", replicas=1)
-    unready["spec"]["template"]["spec"]["containers"][0]["readinessProbe"] = {"tcpSocket": {"port": 9}}
-    cluster.apply(namespace, unready)
     stand(cluster, namespace, deployment(replicas=2), service(publishNotReadyAddresses=published))
-    cluster.kubectl(
-        *("wait", "pods", "-l", "deployment=unready", "-n", namespace, "--timeout=60s"),
-        "--for=jsonpath={.status.phase}=Running",
-    )
+    stage = Stage(cluster=cluster, namespace=namespace)
+    stage.begin(unready(deployment("unready", replicas=1)))
+    stage.settle()
 
     ended = cluster.probe(namespace)
 

@@ -9,9 +9,9 @@ import pytest
 from kbalance.render.json import schema
 from tests.cli.conftest import Ended
 from tests.cluster.images import provide_fortio
-from tests.cluster.kube import Cluster, sentence
+from tests.cluster.kube import LIMIT_S, SURE, Cluster, sentence
 from tests.cluster.stage import Stage
-from tests.cluster.workloads import deployment, followed, service, stand
+from tests.cluster.workloads import by_hand, deployment, followed, resolved, service, stand
 
 
 def profiles(ended: Ended) -> dict[str, Any]:
@@ -55,7 +55,6 @@ def test_a_node_measures_by_itself(cluster: Cluster, namespace: str) -> None:
     if not cluster.namespaces:
         pytest.skip("needs nodes that are network namespaces of this machine")
     stand(cluster, namespace, deployment(), service())
-    followed(cluster, namespace)
 
     ended = cluster.probe(namespace, node="kb-node1")
 
@@ -127,6 +126,8 @@ def test_zone_hints_show_each_zone_its_own(cluster: Cluster, namespace: str) -> 
 
 def test_a_headless_name_through_coredns(cluster: Cluster, namespace: str) -> None:
     stand(cluster, namespace, deployment(), service(clusterIP="None"))
+    if cluster.namespaces:
+        resolved(cluster, f"web.{namespace}.svc.cluster.local", 3)
 
     ended = cluster.probe(namespace)
 
@@ -222,11 +223,11 @@ def test_the_restricted_pod_security_level_admits_the_job(cluster: Cluster, name
 
 def test_two_probes_at_once(cluster: Cluster, namespace: str) -> None:
     stand(cluster, namespace, deployment(), service())
-    arguments = ("probe", "svc/web", "-n", namespace)
+    arguments = ("probe", "svc/web", "-n", namespace, *SURE)
 
     with cluster.started(*arguments) as one, cluster.started(*arguments) as other:
         for process in (one, other):
-            process.communicate(timeout=100)
+            process.communicate(timeout=LIMIT_S)
 
     assert (one.returncode, other.returncode) == (0, 0)
     assert cluster.leftovers(namespace) == []
@@ -240,7 +241,9 @@ def test_two_probes_at_once(cluster: Cluster, namespace: str) -> None:
 def test_ctrl_c_at_every_stage_leaves_nothing(cluster: Cluster, namespace: str, when: str) -> None:
     stand(cluster, namespace, deployment(), service())
 
-    ended = cluster.interrupted(namespace, when, "--profile", "single")
+    # Until it is removed the Job has more to do than anybody takes to press Ctrl-C.
+    longer = () if "DELETE" in when else ("--requests", "3000")
+    ended = cluster.interrupted(namespace, when, "--profile", "single", *longer)
 
     assert ended.code == 130, ended.err
     assert cluster.leftovers(namespace) == []
@@ -313,15 +316,9 @@ def test_a_target_port_that_differs_by_pod(cluster: Cluster, namespace: str) -> 
 def test_a_service_without_selector(cluster: Cluster, namespace: str) -> None:
     stand(cluster, namespace, deployment())
     pods = cluster.get("pods", "-n", namespace)["items"]
-    slices = {
-        "apiVersion": "discovery.k8s.io/v1",
-        "kind": "EndpointSlice",
-        "metadata": {"name": "web-own", "labels": {"kubernetes.io/service-name": "web"}},
-        "addressType": "IPv4",
-        "ports": [{"name": "http", "port": 8080, "protocol": "TCP"}],
-        "endpoints": [{"addresses": [pod["status"]["podIP"]], "conditions": {"ready": True}} for pod in pods],
-    }
-    cluster.apply(namespace, service(selector=None), slices)
+    nameless = [{"addresses": [pod["status"]["podIP"]], "conditions": {"ready": True}} for pod in pods]
+    cluster.apply(namespace, service(selector=None), by_hand("web", nameless))
+    followed(cluster, namespace)
 
     ended = cluster.probe(namespace)
 
@@ -332,7 +329,7 @@ def test_a_service_without_selector(cluster: Cluster, namespace: str) -> None:
 
 def test_a_job_whose_maker_was_killed_ends_and_leaves_by_itself(cluster: Cluster, namespace: str) -> None:
     stand(cluster, namespace, deployment(), service())
-    arguments = ("probe", "svc/web", "-n", namespace, "-v", "--profile", "single", "--rate", "60")
+    arguments = ("probe", "svc/web", "-n", namespace, "-v", "--profile", "single", "--rate", "60", "--requests", "600")
 
     with cluster.started(*arguments) as process:
         cluster.until(process, r"GET .*/log\?.* 200")

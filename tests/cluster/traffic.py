@@ -47,7 +47,7 @@ async def main(url: str, name: str = "", server: str = "") -> None:
     asked = httpx.URL(url).host
     source = DnsEndpoints({asked: name}, nameservers=[Address(server, 53)]) if name else None
     transport = AsyncBalancingTransport(source, hooks=Telling())
-    async with httpx.AsyncClient(transport=transport, timeout=5.0, trust_env=False) as client:
+    async with httpx.AsyncClient(transport=transport, timeout=30.0, trust_env=False) as client:
 
         async def work() -> None:
             while not ended.is_set():
@@ -56,7 +56,7 @@ async def main(url: str, name: str = "", server: str = "") -> None:
                     outcome = (await client.get(url)).text
                 except httpx.HTTPError as error:
                     outcome = repr(error)
-                tell("outcome", outcome=outcome, took_s=time.monotonic() - began_s)
+                tell("outcome", outcome=outcome, began_s=began_s, took_s=time.monotonic() - began_s)
                 await asyncio.sleep(PAUSE_S)
 
         await asyncio.gather(*(work() for _ in range(WORKERS)))

@@ -1,13 +1,18 @@
 """Deployments and Services as plain values."""
 
+import re
 import subprocess
 import sys
-import threading
+from collections.abc import ItemsView
+from functools import partial
 from typing import Any
+from uuid import uuid4
 
-from tests.cluster.kube import Cluster
+from tests.cluster.kube import Cluster, awaited
 
 Object = dict[str, Any]
+
+NODES = ("kb-node1", "kb-node2")
 
 AGNHOST = "registry.k8s.io/e2e-test-images/agnhost:2.53"
 PODINFO = "ghcr.io/stefanprodan/podinfo:latest"
@@ -163,18 +168,23 @@ def calling(name: str = "web", port: str = "grpc", **spec: Any) -> Object:
 
 
 def written_by_hand(pods: list[Any], *, zone: str | None = None) -> Object:
-    """An EndpointSlice for a Service ``web`` without selector.
+    """An EndpointSlice of Pods for a Service ``web`` without selector.
 
     Args:
         zone: All Pods are said to be there, each hinted for it and for its own node; ``None``: no zones and no hints.
     """
+    return by_hand("web", [_endpoint(pod) | (_hinted(pod, zone) if zone else {}) for pod in pods])
+
+
+def by_hand(name: str, endpoints: list[Object]) -> Object:
+    """An EndpointSlice for a Service without selector."""
     return {
         "apiVersion": "discovery.k8s.io/v1",
         "kind": "EndpointSlice",
-        "metadata": {"name": "web-own", "labels": {"kubernetes.io/service-name": "web"}},
+        "metadata": {"name": f"{name}-own", "labels": {"kubernetes.io/service-name": name}},
         "addressType": "IPv4",
         "ports": [{"name": "http", "port": 8080, "protocol": "TCP"}],
-        "endpoints": [_endpoint(pod) | (_hinted(pod, zone) if zone else {}) for pod in pods],
+        "endpoints": endpoints,
     }
 
 
@@ -193,27 +203,76 @@ def _hinted(pod: Any, zone: str) -> Object:
 
 
 def stand(cluster: Cluster, namespace: str, *objects: Object) -> None:
-    """Applies them and waits until every Deployment is available and its endpoints are known."""
+    """Applies them and waits until every Deployment is available and its endpoints are known, to the nodes as well."""
     cluster.apply(namespace, *objects)
-    for one in objects:
-        if one["kind"] == "Deployment" and one["spec"]["replicas"]:
-            name = one["metadata"]["name"]
-            cluster.kubectl("rollout", "status", f"deployment/{name}", "-n", namespace, "--timeout=120s")
-            cluster.kubectl("wait", f"deployment/{name}", "-n", namespace, "--for=condition=Available", "--timeout=120s")
+    deployed = [one["metadata"]["name"] for one in objects if one["kind"] == "Deployment" and one["spec"]["replicas"]]
+    for name in deployed:
+        cluster.kubectl("rollout", "status", f"deployment/{name}", "-n", namespace, "--timeout=120s")
+        cluster.kubectl("wait", f"deployment/{name}", "-n", namespace, "--for=condition=Available", "--timeout=120s")
+    if deployed:
+        followed(cluster, namespace)
 
 
-def followed(cluster: Cluster, namespace: str, node: str = "kb-node1") -> None:
-    """Waits until kube-proxy of a node has followed, which takes it about a second."""
-    accepting(node, cluster.get("service", "web", "-n", namespace)["spec"]["clusterIP"], 80)
+def followed(cluster: Cluster, namespace: str) -> None:
+    """Waits until the EndpointSlices have followed the Pods, and the rules of the nodes the EndpointSlices.
+
+    kube-proxy hears of Services and of EndpointSlices in the order in which they were written. So when a node has rules for those
+    that are written last, here, it knows all that were written before.
+    """
+    awaited(lambda: _know_their_pods(cluster, namespace), f"the EndpointSlices of {namespace}")
+    if not cluster.namespaces:
+        return
+    last = f"last-{uuid4().hex[:8]}"
+    cluster.apply(
+        namespace, service(last, selector=None), by_hand(last, [{"addresses": ["198.18.2.254"], "conditions": {"ready": True}}])
+    )
+    for node in NODES:
+        awaited(partial(_has_rules, node, namespace, last), f"rules on {node}")
+
+
+def _know_their_pods(cluster: Cluster, namespace: str) -> bool:
+    """Whether every Service's EndpointSlices call those Pods ready that are."""
+    items = cluster.get("pods,services,endpointslices", "-n", namespace)["items"]
+    pods, services, slices = ([one for one in items if one["kind"] == kind] for kind in ("Pod", "Service", "EndpointSlice"))
+    for one in services:
+        selector = (one["spec"].get("selector") or {}).items()
+        own = [s for s in slices if s["metadata"]["labels"].get("kubernetes.io/service-name") == one["metadata"]["name"]]
+        listed = [e for s in own for e in s["endpoints"] or () if e["conditions"].get("ready")]
+        known = {e["targetRef"]["name"] for e in listed if "targetRef" in e}
+        if selector and not {pod["metadata"]["name"] for pod in pods if _serves(pod, selector)} <= known:
+            return False
+    return True
+
+
+def _serves(pod: Object, selector: ItemsView[str, str]) -> bool:
+    ready = any(one["type"] == "Ready" and one["status"] == "True" for one in pod["status"].get("conditions", ()))
+    return ready and "deletionTimestamp" not in pod["metadata"] and selector <= pod["metadata"]["labels"].items()
+
+
+def _has_rules(node: str, namespace: str, name: str) -> bool:
+    """Whether kube-proxy leads to an endpoint of this Service; in a comment of iptables, or by an nftables chain."""
+    for tool in (["iptables-save"], ["nft", "list", "table", "ip", "kube-proxy"]):
+        listed = subprocess.run(["ip", "netns", "exec", node, *tool], capture_output=True, text=True, check=False).stdout
+        if re.search(rf"{namespace}/{name}(:http -> |/tcp/http__)", listed):
+            return True
+    return False
 
 
 def accepting(node: str, ip: str, port: int) -> None:
     """Waits until a connection from a node opens."""
-    code = f"import socket; socket.create_connection(({ip!r}, {port}), 1).close()"
-    pause = threading.Event()
-    for _ in range(50):
-        tried = subprocess.run(["ip", "netns", "exec", node, sys.executable, "-c", code], capture_output=True, check=False)
-        if tried.returncode == 0:
-            return
-        pause.wait(0.2)
-    raise AssertionError(f"{ip}:{port} does not accept connections from {node} after 10 s")
+    code = f"import socket; socket.create_connection(({ip!r}, {port}), 5).close()"
+    awaited(lambda: _runs(node, code), f"a connection from {node} to {ip}:{port}")
+
+
+def resolved(cluster: Cluster, name: str, number: int) -> None:
+    """Waits until the cluster's DNS has so many addresses for a name."""
+    server = cluster.get("service", "kube-dns", "-n", "kube-system")["spec"]["clusterIP"]
+    asked = f"udp(make_query({name!r}, 'A'), {server!r}, 5).answer[0]"
+    code = f"from dns.message import make_query; from dns.query import udp; assert len({asked}) == {number}"
+    awaited(lambda: _runs(NODES[0], code), f"{number} addresses of {name}")
+
+
+def _runs(node: str, code: str) -> bool:
+    """Whether Python on a node comes to the end of this."""
+    done = subprocess.run(["ip", "netns", "exec", node, sys.executable, "-c", code], capture_output=True, check=False)
+    return done.returncode == 0
