@@ -235,6 +235,13 @@ def _paths(node: object, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str
         yield from _paths(item, (*path, key))
 
 
+def _with_first_items(node: Any) -> Any:
+    """A document whose lists have one item at most."""
+    if isinstance(node, dict):
+        return {key: _with_first_items(item) for key, item in node.items()}
+    return [_with_first_items(item) for item in node[:1]] if isinstance(node, list) else node
+
+
 def _parent(document: Any, path: tuple[str | int, ...]) -> Any:
     for key in path[:-1]:
         document = document[key]
@@ -242,12 +249,15 @@ def _parent(document: Any, path: tuple[str | int, ...]) -> Any:
 
 
 def test_missing_field_is_refused(report: Report) -> None:
-    document = _document(report)
+    """The others of a list say nothing that its first item does not."""
+    document = _with_first_items(_document(report))
+    assert _valid(document)
 
     for path in _paths(document):
-        broken = deepcopy(document)
-        del _parent(broken, path)[path[-1]]
-        assert not _valid(broken), path
+        place = _parent(document, path)
+        taken = place.pop(path[-1])
+        assert not _valid(document), path
+        place[path[-1]] = taken
 
 
 def test_field_of_another_type_is_refused(classic: Report) -> None:
