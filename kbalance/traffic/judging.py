@@ -4,8 +4,7 @@ from kbalance.traffic.answers import Answer
 from kbalance.traffic.calls import Call
 from kbalance.traffic.readable import readable
 from kbalance.wire import grpc_status
-from kbalance.wire.connection import KEPT_BODY
-from kbalance.wire.grpc import HEALTH, Malformed, health_words, unframe
+from kbalance.wire.grpc import HEALTH, Malformed, check_one, health_words, unframe
 from kbalance.wire.http2_events import Pairs
 
 
@@ -18,8 +17,8 @@ def judged(call: Call, trailers: Pairs, *, grpc: bool) -> tuple[int, str]:
     if not grpc:
         return call.status, ""
     outcome = grpc_status.outcome(call.status, call.fields, trailers)
-    if not outcome.code and call.size <= KEPT_BODY:
-        unframe(call.body)
+    if not outcome.code:
+        check_one(call.body, call.size)
     words = f"{outcome.name}: {outcome.message}" if outcome.message else outcome.name
     return grpc_status.http_status(outcome.code), words if outcome.code else ""
 

@@ -1,25 +1,22 @@
-"""What a gRPC server tells of its own methods: its description, and a message that the user gave as JSON, encoded by it."""
+"""What a gRPC server tells of its own methods: which ones stream, and how a message is encoded that the user gave as JSON."""
 
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from kbalance.errors import ExchangeError, TargetError, TrafficError
+from kbalance.errors import ExchangeError, KbalanceError, TargetError, TrafficError
 from kbalance.model.plan import RequestSpec
 from kbalance.model.target import Address
+from kbalance.traffic.asking import LARGEST, ask
 from kbalance.traffic.handshake import Wait
 from kbalance.wire import reflection
+from kbalance.wire.descriptor_files import Method
 from kbalance.wire.descriptors import Schema
 from kbalance.wire.dialled import Tls
-from kbalance.wire.grpc import Malformed, frame, unframe
+from kbalance.wire.grpc import Malformed, frame, streams, unframe
 from kbalance.wire.grpc_status import Code, Status, outcome
-from kbalance.wire.http2_events import Broken, Data, End, Head, Lost, Pairs
-from kbalance.wire.http2_request import fields_for
 from kbalance.wire.protobuf import NoMessage
-from kbalance.wire.streams import StreamConnection
 
-LARGEST = 16 << 20
-"""Bytes of an answer."""
 MOST_FILES = 200
 """Of descriptors that a method's message may need."""
 
@@ -51,9 +48,33 @@ def encoded(text: str, request: RequestSpec, address: Address, tls: Tls | None, 
     except NoMessage as error:
         raise TrafficError(f"What the server tells of {service} by reflection is no description: {error}.") from error
     found = schema.method(service, method)
-    if found.client_streaming or found.server_streaming:
-        raise TargetError(f"{service}/{method} is a streaming method, and kbalance makes unary calls; name another.")
+    _check_unary(request.path, found)
     return schema.encode(found.input, value)
+
+
+def tells_of(request: RequestSpec, address: Address, tls: Tls | None, patience: Callable[[], Wait]) -> bool:
+    """Whether the server tells of the method, which then is one that can be called.
+
+    Raises:
+        TargetError: it streams.
+    """
+    service, _, method = request.path.lstrip("/").partition("/")
+    try:
+        found = Schema.of(_Talk(request, address, tls, patience).declaring(service)).method(service, method)
+    except (KbalanceError, NoMessage):
+        return False
+    _check_unary(request.path, found)
+    return True
+
+
+def _check_unary(path: str, method: Method) -> None:
+    match method.client_streaming, method.server_streaming:
+        case True, True:
+            raise streams(path, "both ways")
+        case True, False:
+            raise streams(path, "client")
+        case False, True:
+            raise streams(path, "server")
 
 
 class _Talk:
@@ -65,9 +86,13 @@ class _Talk:
         self._tls = tls
         self._patience = patience
 
+    def declaring(self, symbol: str) -> list[bytes]:
+        """The file that declares a symbol, with whatever others the server sends along."""
+        return self._ask(reflection.request(symbol), must=True)
+
     def files(self, symbol: str) -> Iterable[bytes]:
-        """The file that defines a symbol, and those that it needs and the server has."""
-        files = self._ask(reflection.request(symbol), must=True)
+        """The file that declares a symbol, and those that it needs and the server has."""
+        files = self.declaring(symbol)
         asked: set[str] = set()
         while len(files) < MOST_FILES and (names := [n for n in reflection.missing(files) if n not in asked]):
             asked.add(names[0])
@@ -99,41 +124,14 @@ class _Talk:
     def _call(self, method: str, message: bytes) -> tuple[Status, bytes]:
         request = replace(self._request, path=f"/{method}", body=frame(message))
         try:
-            conn = StreamConnection(self._address, self._tls)
-            try:
-                return self._exchange(conn, request)
-            finally:
-                conn.close()
+            heard = ask(self._address, self._tls, request, self._patience())
         except ExchangeError as error:
             raise TrafficError(f"Server reflection could not be asked at {self._address}: {error}.") from error
-
-    def _exchange(self, conn: StreamConnection, request: RequestSpec) -> tuple[Status, bytes]:
-        wait = self._patience()
-        rest = conn.ask(fields_for(request), request.body)[1]
-        assert not rest, "a question is smaller than any first window"
-        status, fields, body = 0, Pairs(()), bytearray()
-        while True:
-            if not wait.ready(conn):
-                raise TrafficError(f"Server reflection at {self._address} did not answer in time (--timeout).")
-            if not conn.is_open:
-                if conn.advance():
-                    conn.flush()
-                continue
-            if conn.wants_write:
-                conn.flush()
-            for event in conn.receive():
-                match event:
-                    case Head():
-                        status, fields = event.status, event.fields
-                    case Data():
-                        body += event.data
-                    case End():
-                        return outcome(status, fields, event.trailers), _message(bytes(body))
-                    case Broken() | Lost():
-                        raise ExchangeError(event.failure, event.detail)
-            conn.push()
-            if len(body) > LARGEST:
-                raise TrafficError(f"Server reflection at {self._address} answers with more than {LARGEST} bytes.")
+        if len(heard.body) > LARGEST:
+            raise TrafficError(f"Server reflection at {self._address} answers with more than {LARGEST} bytes.")
+        if not heard.ended:
+            raise TrafficError(f"Server reflection at {self._address} did not answer in time (--timeout).")
+        return outcome(heard.status, heard.fields, heard.trailers), _message(bytes(heard.body))
 
 
 def _words(status: Status) -> str:

@@ -90,7 +90,7 @@ def test_hex_asks_nobody() -> None:
         ("{", GET, "--grpc-data is neither JSON nor hex:BYTES: "),
         ('{"nope": 1}', GET, "nope"),
         ('{"aInt32": "x"}', GET, "aInt32"),
-        ("{}", WATCH, "test.v1.Shop/Watch is a streaming method, and kbalance makes unary calls; name another."),
+        ("{}", WATCH, "test.v1.Shop/Watch streams (server); kbalance makes unary calls only: name another with --grpc-method."),
         ("{}", "/test.v1.Shop/Put", "The service test.v1.Shop has no method 'Put'; it has Get, Watch."),
         ("{}", "/no.Such/Get", "The server's reflection does not tell what was asked for (NOT_FOUND: "),
     ],
