@@ -1,10 +1,11 @@
-"""What a server chooses where it is offered both versions of HTTP; nothing is asked of it."""
+"""What a TLS handshake alone shows: whether there is one, and what a server chooses of both versions of HTTP."""
 
 import select
 from collections.abc import Callable
 
 from kbalance.errors import ExchangeError
 from kbalance.model.target import Address
+from kbalance.model.words import Failure
 from kbalance.wire.dialled import Dialled, Tls
 
 SLICE_S = 0.1
@@ -37,17 +38,46 @@ def chosen_protocol(address: Address, tls: Tls, wait: Wait) -> str | None:
 
     tls.offer(("h2", "http/1.1"))
     try:
-        conn = Dialled(address, tls)
+        conn = _opened(address, tls, wait)
     except ExchangeError:
         return None
+    if conn is None:
+        return None
+    assert isinstance(conn.sock, ssl.SSLSocket)
+    chosen = conn.sock.selected_alpn_protocol()
+    conn.close()
+    return chosen
+
+
+def speaks_tls(address: Address, name: str, wait: Wait) -> bool:
+    """Whether a server does, whoever it says it is; one that refuses this client by TLS's own words does.
+
+    Args:
+        name: that is sent (SNI).
+    """
+    from kbalance.wire.tls import make_tls
+
     try:
-        while not conn.is_open:
-            if not wait.ready(conn):
-                return None
+        conn = _opened(address, make_tls(name, insecure=True, alpn=("h2", "http/1.1")), wait)
+    except ExchangeError as error:
+        return error.failure is Failure.TLS and "ALERT" in str(error)
+    if conn is None:
+        return False
+    conn.close()
+    return True
+
+
+def _opened(address: Address, tls: Tls, wait: Wait) -> Dialled | None:
+    """A connection after its handshake, which the caller closes; ``None``: it was not over in time.
+
+    Raises:
+        ExchangeError: there is none.
+    """
+    conn = Dialled(address, tls)
+    try:
+        while not conn.is_open and wait.ready(conn):
             conn.advance()
-        assert isinstance(conn.sock, ssl.SSLSocket)
-        return conn.sock.selected_alpn_protocol()
-    except ExchangeError:
-        return None
     finally:
-        conn.close()
+        if not conn.is_open:
+            conn.close()
+    return conn if conn.is_open else None

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from kbalance.analysis.identity import Sample
 from kbalance.model.plan import Lifetime, ProfilePlan, RequestSpec
 from kbalance.model.target import Address
-from kbalance.model.words import PoolPolicy, Profile, Stop
+from kbalance.model.words import Failure, PoolPolicy, Profile, Stop
 from kbalance.traffic.answers import Answer
 from kbalance.traffic.carrier import Carrier
 from kbalance.traffic.session import Session
@@ -32,6 +32,8 @@ class Sampling:
 
     samples: tuple[Sample, ...]
     problems: tuple[str, ...]
+    failures: frozenset[Failure]
+    """Theirs."""
     largest: int
     """Of the bodies whose length was announced, in bytes."""
 
@@ -52,6 +54,7 @@ class Sampler:
         self._rate = rate
         self._concurrency = concurrency
         self._largest = 0
+        self._failures: set[Failure] = set()
         self.requests = 0
         """Made so far."""
         self.opened = 0
@@ -86,11 +89,17 @@ class Sampler:
         samples: list[Sample] = []
         problems: list[str] = []
         self._largest = 0
+        self._failures.clear()
         for turn in range(1 if self._target else ROUNDS):
             plan = self._plan()
             if plan is not None:
                 self._run(plan, request, turn, samples, problems)
-        return Sampling(samples=tuple(samples), problems=tuple(dict.fromkeys(problems)), largest=self._largest)
+        return Sampling(
+            samples=tuple(samples),
+            problems=tuple(dict.fromkeys(problems)),
+            failures=frozenset(self._failures),
+            largest=self._largest,
+        )
 
     def _plan(self) -> ProfilePlan | None:
         if self._target:
@@ -124,6 +133,7 @@ class Sampler:
             self.requests += observation.requests
             self.opened += observation.connect_s is not None
             for failure, _ in observation.unanswered:
+                self._failures.add(failure)
                 where = observation.endpoint or str(plan.addresses[0])
                 problems.append(f"{where}: {failure}{f' ({observation.detail})' if observation.detail else ''}")
                 self._endpoints = [e for e in self._endpoints if e[0] != observation.endpoint]

@@ -9,9 +9,12 @@ from kbalance.model.plan import ProfilePlan, RequestSpec
 from kbalance.model.target import Address
 from kbalance.model.words import Protocol, Stop
 from kbalance.traffic.driver import Budget, Driver, Tap
-from kbalance.traffic.handshake import Wait, chosen_protocol
+from kbalance.traffic.handshake import Wait, chosen_protocol, speaks_tls
 from kbalance.traffic.identify import Identify
 from kbalance.wire.dialled import Tls
+
+LOOK_S = 2.0
+"""For an answer that tells something of the server and is not owed, at most."""
 
 
 class Session:
@@ -29,6 +32,8 @@ class Session:
     ) -> None:
         self.clock = clock
         self.interrupted = False
+        self.beside = 0
+        """Connections that were opened beside those of the drivers."""
         self._started = clock()
         self._deadline = math.inf if deadline_s is None else self._started + deadline_s
         self.timeout_s = timeout_s
@@ -75,6 +80,16 @@ class Session:
             self._tls.offer(("h2",) if spoken.multiplexes else ("http/1.1",))
         return spoken
 
+    def recognised(self, plain: RequestSpec, call: RequestSpec, address: Address) -> str | None:
+        """What the server did that only one of gRPC does, as `kbalance.traffic.recognising.shown`."""
+        from kbalance.traffic.recognising import shown
+
+        return shown(plain, call, address, self._tls, self._patience)
+
+    def speaks_tls(self, address: Address, name: str) -> bool:
+        """Whether the server does, and was not asked so."""
+        return self._tls is None and speaks_tls(address, name, self._patience(LOOK_S))
+
     def message(self, text: str, request: RequestSpec, address: Address) -> bytes:
         """The message of a gRPC call from the user's text; asks the server where it takes that.
 
@@ -85,10 +100,21 @@ class Session:
 
         return encoded(text, request, address, self._tls, self._patience)
 
-    def _patience(self) -> Wait:
+    def check_unary(self, call: RequestSpec, address: Address) -> None:
+        """Refuses a method that streams.
+
+        Raises:
+            TargetError: as `kbalance.traffic.unary.check_unary`.
+        """
+        from kbalance.traffic.unary import check_unary
+
+        check_unary(call, address, self._tls, lambda: self._patience(LOOK_S))
+
+    def _patience(self, longest_s: float = math.inf) -> Wait:
         """For one exchange beside those of the profiles: its own connection, and no longer than the session itself."""
         self._budget.left -= 1
-        until = min(self.clock() + self.timeout_s, self._deadline)
+        self.beside += 1
+        until = min(self.clock() + min(longest_s, self.timeout_s), self._deadline)
         return Wait(lambda: 0.0 if self.interrupted else until - self.clock())
 
     def drive(

@@ -1,4 +1,4 @@
-"""nginx, with HTTP/2 on a port without TLS."""
+"""nginx, with HTTP/2 on a port with or without TLS."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +24,7 @@ http {
   LIMITS
   server {
     listen ADDRESS;
+    SECURED
     location / {
       add_header X-Pod-Name NAME always;
       return 200 NAME;
@@ -42,12 +43,19 @@ def nginx(
     http2: bool = True,
     max_streams: int | None = None,
     keepalive_requests: int | None = None,
+    certificate: tuple[Path, Path] | None = None,
 ) -> Iterator[Address]:
-    """Answers every path with the name, in a header too; a connection ends with GOAWAY at its last request."""
+    """Answers every path with the name, in a header too; a connection ends with GOAWAY at its last request.
+
+    With a certificate and its key it speaks TLS.
+    """
     home, address = room(folder, "nginx"), free(ip)
     values = {"http2_max_concurrent_streams": max_streams, "keepalive_requests": keepalive_requests}
     limits = " ".join(f"{key} {value};" for key, value in values.items() if value is not None)
-    settings = _SETTINGS.replace("ADDRESS", f"{address}{' http2' if http2 else ''}").replace("NAME", name)
-    (home / "nginx.conf").write_text(settings.replace("LIMITS", limits))
+    settings = _SETTINGS.replace("ADDRESS", f"{address}{' http2' if http2 else ''}{' ssl' if certificate else ''}")
+    settings = settings.replace(
+        "SECURED", f"ssl_certificate {certificate[0]}; ssl_certificate_key {certificate[1]};" if certificate else ""
+    )
+    (home / "nginx.conf").write_text(settings.replace("LIMITS", limits).replace("NAME", name))
     with listening([tool("nginx"), "-p", home, "-c", home / "nginx.conf"], home, address):
         yield address

@@ -5,6 +5,7 @@ import socket
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from kbalance.wire.grpc import frame
@@ -16,13 +17,17 @@ grpc: Any = importlib.import_module("grpc")
 
 
 @contextmanager
-def serving(*register: Callable[[Any], object]) -> Iterator[int]:
-    """A server with whatever the functions add to it; its port."""
+def serving(*register: Callable[[Any], object], certificate: tuple[Path, Path] | None = None) -> Iterator[int]:
+    """A server with whatever the functions add to it; its port. With a certificate and its key it speaks TLS."""
     with ThreadPoolExecutor(2) as threads:
         server = grpc.server(threads)
         for add in register:
             add(server)
-        port = server.add_insecure_port("127.0.0.1:0")
+        if certificate is None:
+            port = server.add_insecure_port("127.0.0.1:0")
+        else:
+            cert, key = (file.read_bytes() for file in certificate)
+            port = server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([(key, cert)]))
         server.start()
         try:
             yield port

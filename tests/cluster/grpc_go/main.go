@@ -1,5 +1,5 @@
 // A server of gRPC as a service's authors write it in Go: the health check, reflection, its Pod's name in the metadata of each
-// answer, connections of a greatest age, and a graceful stop.
+// answer, connections of a greatest age, TLS, and a graceful stop.
 package main
 
 import (
@@ -12,6 +12,8 @@ import (
 	"syscall"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/health"
 	healthgrpc "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
@@ -23,6 +25,8 @@ func main() {
 	port := flag.Int("port", 8080, "to listen at")
 	age := flag.Duration("max-connection-age", 0, "of connections; 0: they have no end")
 	grace := flag.Duration("max-connection-age-grace", 0, "for calls under way; 0: they have no end")
+	cert := flag.String("cert", "", "the server's certificate (PEM); without one there is no TLS")
+	key := flag.String("key", "", "its private key (PEM)")
 	flag.Parse()
 	name := metadata.Pairs("x-pod-name", os.Getenv("POD_NAME"))
 	named := func(ctx context.Context, request any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
@@ -31,7 +35,15 @@ func main() {
 		}
 		return handler(ctx, request)
 	}
+	secured := insecure.NewCredentials()
+	if *cert != "" {
+		var err error
+		if secured, err = credentials.NewServerTLSFromFile(*cert, *key); err != nil {
+			panic(err)
+		}
+	}
 	server := grpc.NewServer(
+		grpc.Creds(secured),
 		grpc.UnaryInterceptor(named),
 		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionAge: *age, MaxConnectionAgeGrace: *grace}),
 	)
