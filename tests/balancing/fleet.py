@@ -218,7 +218,7 @@ KINDS: dict[str, Callable[..., Caller]] = {"asyncio": AsyncCaller, "threads": Th
 
 
 @contextmanager
-def calling(kind: str, source: Source, *, timeout: float = 5.0, at_once: int = 8, **options: Any) -> Iterator[Caller]:
+def calling(kind: str, source: Source, *, timeout: float = PATIENCE_S, at_once: int = 8, **options: Any) -> Iterator[Caller]:
     """A caller of this kind."""
     caller = KINDS[kind](source, timeout, at_once, **options)
     try:

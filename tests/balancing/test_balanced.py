@@ -94,6 +94,7 @@ def test_the_other_policies_reach_everybody(kind: str, policy: str) -> None:
         counts = Counter(ask(caller, 200))
 
     assert len(counts) == 3
+    # Of random draws, 67 each and 7 more or less: so few come to one in less than 1 of 10^11 runs.
     assert min(counts.values()) > 20
 
 
@@ -101,7 +102,7 @@ def test_two_choices_spare_the_slow(kind: str) -> None:
     """Of six at once, one that does not answer holds three; random draws would give it all six, and nothing would go on."""
     with fleet(1, 3) as pods, gate("pod-2") as (slow, place):
         source = StaticEndpoints({HOST: [pods.endpoint(1), place, pods.endpoint(3)]})
-        with calling(kind, source, timeout=PATIENCE_S, policy="two-choices", at_once=6) as caller:
+        with calling(kind, source, policy="two-choices", at_once=6) as caller:
             futures = [caller.begin() for _ in range(120)]
             until(lambda: sum(future.done() for future in futures) >= 117)
             slow.let_go()
@@ -122,7 +123,7 @@ def test_no_more_requests_at_once_than_an_endpoint_may_have(kind: str) -> None:
 def test_a_request_that_waits_too_long_for_its_turn_says_so(kind: str) -> None:
     with (
         gate("pod-1") as (pod, place),
-        calling(kind, StaticEndpoints({HOST: [place]}), per_endpoint=1, timeout=PATIENCE_S) as caller,
+        calling(kind, StaticEndpoints({HOST: [place]}), per_endpoint=1) as caller,
     ):
         held = caller.begin()
         until(lambda: len(pod.asked) == 1)
@@ -186,7 +187,7 @@ def test_several_services_through_one_client(kind: str) -> None:
 
 def test_neither_http_nor_https_is_refused(kind: str) -> None:
     with fleet(1) as pods, calling(kind, pods.source) as caller, pytest.raises(httpx.UnsupportedProtocol):
-        caller.begin(url=f"ftp://{HOST}/").result(5)
+        caller.begin(url=f"ftp://{HOST}/").result(PATIENCE_S)
 
 
 # Pods come and go
@@ -214,7 +215,7 @@ def test_idle_connections_to_an_endpoint_that_left_are_closed_at_once(kind: str)
 def test_a_request_under_way_is_finished_at_an_endpoint_that_leaves(kind: str) -> None:
     with gate("pod-1") as (leaving, there), gate("pod-2") as (staying, here):
         source = StaticEndpoints({HOST: [there, here]})
-        with calling(kind, source, timeout=PATIENCE_S) as caller:
+        with calling(kind, source) as caller:
             under_way = [caller.begin() for _ in range(2)]
             until(lambda: len(leaving.asked) == len(staying.asked) == 1)
             source.update(HOST, [here])
@@ -240,7 +241,7 @@ def test_no_endpoint_is_an_error_at_once_and_a_new_one_ends_it(kind: str) -> Non
 def test_whoever_waits_is_told_when_everybody_leaves(kind: str) -> None:
     with gate("pod-1") as (pod, place):
         source = StaticEndpoints({HOST: [place]})
-        with calling(kind, source, per_endpoint=1, timeout=PATIENCE_S) as caller:
+        with calling(kind, source, per_endpoint=1) as caller:
             held = caller.begin()
             until(lambda: len(pod.asked) == 1)
             waiting = caller.begin()
@@ -280,13 +281,14 @@ def test_a_pod_that_resets_costs_no_request_that_may_be_repeated(kind: str) -> N
 def test_a_pod_that_is_silent_costs_time_outs_until_it_is_ejected(kind: str) -> None:
     with fleet(1, 2, 3) as pods, calling(kind, pods.source, ejection=Ejection(after=2, for_s=300.0)) as caller:
         order = ask_in_turn(caller, 3)
+        turns = (order * 2)[: 3 + order.index("pod-2") + 1]
         pods.fault(2, Fault.HANG)
         # Little patience only with the silent one, so that no other can be late.
         hasty: dict[str, Any] = {"timeout": httpx.Timeout(PATIENCE_S, read=0.1)}
-        met = [got(caller.begin(**(hasty if turn == "pod-2" else {}))) for turn in order * 2]
+        met = [got(caller.begin(**(hasty if turn == "pod-2" else {}))) for turn in turns]
         later = set(ask_in_turn(caller, 24))
 
-    assert met == ["ReadTimeout" if turn == "pod-2" else turn for turn in order * 2]
+    assert met == ["ReadTimeout" if turn == "pod-2" else turn for turn in turns]
     assert later == {"pod-1", "pod-3"}
 
 
@@ -369,7 +371,7 @@ def test_one_connection_of_each_endpoint_outlasts_idleness(kind: str) -> None:
     limits = httpx.Limits(keepalive_expiry=0.05)
     with fleet(1, 2, fault=Fault.SLOW, delay_ms=20) as pods, calling(kind, pods.source, limits=limits) as caller:
         ask(caller, 8)
-        until(lambda: bool(caller.begin(url=f"http://{HOST}/").result(5)) and pods.connections(1) == pods.connections(2) == 1)
+        until(lambda: set(ask(caller, 1)) <= {"pod-1", "pod-2"} and pods.connections(1) == pods.connections(2) == 1)
         kept = [e.connections for e in caller.snapshot().hosts[0].endpoints]
 
     assert kept == [1, 1]
@@ -595,7 +597,7 @@ def test_a_source_that_fails_is_trouble_and_no_outage(kind: str, fails: str, cap
 def test_a_post_waits_for_an_ejection_to_end_when_all_others_are_full(kind: str) -> None:
     with fleet(1, 2) as pods:
         ejection = Ejection(after=1, for_s=0.2)
-        with calling(kind, pods.source, per_endpoint=1, ejection=ejection, timeout=PATIENCE_S) as caller:
+        with calling(kind, pods.source, per_endpoint=1, ejection=ejection) as caller:
             full, other = (int(name[-1]) for name in ask_in_turn(caller, 2))
             pods.fault(full, Fault.HANG)
             caller.begin()
@@ -623,7 +625,7 @@ def test_a_name_whose_first_address_is_silent_is_reached_at_another(kind: str, m
             return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", place) for place in (full.getsockname(), server.address)]
 
         monkeypatch.setattr(socket, "getaddrinfo", resolve)
-        with calling(kind, Told(Trouble(reason="away")), timeout=5.0) as caller:
+        with calling(kind, Told(Trouble(reason="away"))) as caller:
             answer = got(caller.begin(url=f"http://two.test:{server.address.port}/"))
         for one in filling:
             one.close()

@@ -150,7 +150,7 @@ def test_a_thread_shares_what_another_opened_before_its_own_turn_to_open(port: i
 @KINDS
 def test_more_at_once_than_the_server_takes_on_a_connection(kind: str, port: int) -> None:
     """None of seventy is answered before all are there."""
-    with calling(kind, source(port), at_once=70, timeout=PATIENCE_S, **H2C) as caller:
+    with calling(kind, source(port), at_once=70, **H2C) as caller:
         answers = ask(caller, 280, url=path("gather"))
         connections = caller.snapshot().connections
 
@@ -305,7 +305,7 @@ def test_connections_end_after_so_many_requests(kind: str, port: int) -> None:
 def test_streams_are_finished_at_an_endpoint_that_leaves(kind: str, port: int) -> None:
     listed = source(port, 2)
     with (
-        calling(kind, listed, at_once=20, timeout=PATIENCE_S, **H2C) as caller,
+        calling(kind, listed, at_once=20, **H2C) as caller,
         calling(kind, source(port), **H2C) as other,
     ):
         ask(caller, 2)
