@@ -17,7 +17,7 @@ from .netns import Namespace, only_child
 PROXY = Address("127.0.3.1", 15001)
 """Where proxies listen, and the address from which they dial."""
 
-_TRIES, _PAUSE_S = 500, 0.01
+_TRIES, _PAUSE_S = 3000, 0.01
 
 
 @contextmanager

@@ -3,13 +3,12 @@
 import asyncio
 from collections import Counter
 from collections.abc import Callable
-from time import monotonic
 from typing import Any
 
 import httpx
 import pytest
 
-from kbalance.balancing import AsyncBalancingTransport, BalancingTransport, Ejection, Lifetime, StaticEndpoints
+from kbalance.balancing import AsyncBalancingTransport, BalancingTransport, Ejection, Hooks, Lifetime, Origin, StaticEndpoints
 
 from .cluster import Cluster, Mode
 
@@ -21,6 +20,16 @@ pytestmark = [
 ]
 
 URL = "http://web.shop/hostname"
+
+
+class Retried(Hooks):
+    """Where requests went first that went out again."""
+
+    def __init__(self) -> None:
+        self.endpoints_met: Counter[str] = Counter()
+
+    def retried(self, origin: Origin, endpoint: str, error: Exception) -> None:
+        self.endpoints_met[endpoint] += 1
 
 
 def asked(
@@ -86,21 +95,21 @@ def test_a_pod_whose_port_is_closed_costs_no_request(anew: Cluster, kind: str, m
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_a_pod_that_is_not_there_costs_a_second_until_it_is_ejected(anew: Cluster, kind: str, method: str) -> None:
-    """No SYN is answered; after a second another endpoint is tried, although five would be allowed."""
+    """No SYN is answered; after a second another endpoint is tried, although five would be allowed: nobody times out."""
     anew.break_pods(black_holed=["pod-2"])
-    began_s = monotonic()
+    hooks = Retried()
 
-    met = asked(anew, kind, 60, method=method, ejection=Ejection(after=2, for_s=60.0))
+    met = asked(anew, kind, 60, method=method, ejection=Ejection(after=2, for_s=60.0), hooks=hooks)
 
     assert sorted(met) == ["pod-1", "pod-3"]
-    assert monotonic() - began_s < 4.0
+    assert hooks.endpoints_met[str(anew.pods["pod-2"])] == 2
 
 
 def test_a_pod_that_vanishes_under_kept_connections_costs_time_outs_until_it_is_ejected(anew: Cluster, kind: str) -> None:
-    met = asked(anew, kind, 60, timeout=0.3, after=6, ejection=Ejection(after=2, for_s=60.0))
+    met = asked(anew, kind, 60, timeout=2.0, after=6, ejection=Ejection(after=2, for_s=60.0))
 
     assert met["pod-2"] == 2
-    # One on the kept connection, one that does not open in time.
+    # One on the kept connection; the next one does not open, and there is time for another endpoint. One may be a busy machine's.
     assert met["ReadTimeout"] + met["ConnectTimeout"] <= 2
     assert met["pod-1"] + met["pod-3"] >= 56
 
@@ -114,8 +123,8 @@ def test_a_pod_that_resets_what_it_has_read_costs_nothing_that_may_be_repeated(a
 def test_a_pod_that_refuses_every_third_connection_costs_no_request(anew: Cluster, kind: str) -> None:
     anew.break_pods(flaky=["pod-2"])
 
-    met = asked(anew, kind, 90, lifetime=Lifetime(requests=1), ejection=Ejection(after=0), method="POST")
+    met = asked(anew, kind, 150, lifetime=Lifetime(requests=1), ejection=Ejection(after=0), method="POST")
 
     assert sorted(met) == ["pod-1", "pod-2", "pod-3"]
-    # All 30 of its connections open in one of 40,000 runs.
-    assert met["pod-2"] < 30
+    # All 50 of its connections open, or all but one, which gives it a further turn, in one of two million runs.
+    assert met["pod-2"] < 50

@@ -93,7 +93,8 @@ def test_a_refusing_pod_refuses_its_draws_only(anew: Cluster) -> None:
 def test_a_black_holed_pod_times_out_its_draws_only(anew: Cluster) -> None:
     anew.break_pods(black_holed=["pod-2"])
 
-    answers = set(anew.fresh(SURELY, timeout_s=0.05))
+    # On a busy machine other draws time out as well, but not all of them.
+    answers = set(anew.fresh(SURELY, timeout_s=0.25))
 
     assert answers == {"pod-1", "ETIMEDOUT", "pod-3"}
     assert (anew.direct("pod-2", 0.1), anew.direct("pod-1")) == ("ETIMEDOUT", "pod-1")
@@ -157,7 +158,7 @@ def test_pods_see_the_client_unless_it_is_themselves_or_outside(anew: Cluster) -
 def test_a_pod_misbehaves_as_told_and_alone(anew: Cluster) -> None:
     anew.tell("pod-1", "status 500")
     anew.tell("pod-2", "hang")
-    broken = [anew.direct(name, 0.5) for name in anew.pods]
+    broken = [anew.direct("pod-1"), anew.direct("pod-2", 0.5), anew.direct("pod-3")]
 
     anew.tell("pod-1", "ok")
     anew.tell("pod-2", "ok")
@@ -172,7 +173,7 @@ def test_a_slow_pod_answers_late(kernel: Callable[[Mode, int], Cluster], pods: i
     cluster = kernel(Mode.NFTABLES, pods)
     cluster.tell("pod-2", "delay 1000")
 
-    answers = [cluster.direct(name, 0.5) for name in cluster.pods]
+    answers = [cluster.direct("pod-1"), cluster.direct("pod-2", 0.5), cluster.direct("pod-3")]
 
     assert answers == ["pod-1", "ETIMEDOUT", "pod-3"]
     assert cluster.direct("pod-2") == "pod-2"
