@@ -7,8 +7,8 @@ from typing import NamedTuple
 from kbalance.errors import TargetError
 from kbalance.model.plan import Options
 from kbalance.model.target import ServiceFacts, Target
-from kbalance.model.words import Protocol, ProtocolChoice
-from kbalance.wire.grpc import HEALTH, method_path
+from kbalance.model.words import Protocol, ProtocolChoice, TargetKind
+from kbalance.wire.grpc import HEALTH, method_path, names_method
 
 GRPC = frozenset(("grpc", "grpcs"))
 HTTP2 = GRPC | {"http2", "h2", "h2c"}
@@ -82,8 +82,35 @@ def aimed(target: Target, options: Options, service: ServiceFacts | None) -> Tar
     if options.method != "GET" or options.body:
         raise TargetError("A call of gRPC has neither --method nor --body: give --grpc-method and --grpc-data.")
     given = options.grpc_method
-    if given is not None and target.path_given:
+    if given is None:
+        return called(target)
+    if target.path_given:
         raise TargetError(f"{target.path} and --grpc-method {given} both name a method; give one of them.")
-    if given is None and target.path_given:
-        given = target.path
-    return replace(target, path=method_path(HEALTH if given is None else given), path_given=given is not None)
+    return replace(target, path=method_path(given), path_given=True)
+
+
+def called(target: Target) -> Target:
+    """The target of a call of gRPC: of the method that the user gave as a path, else of the health check.
+
+    Raises:
+        TargetError: the path is no method.
+    """
+    return replace(target, path=method_path(target.path if target.path_given else HEALTH))
+
+
+def may_be_grpc(options: Options, target: Target) -> bool:
+    """Whether what the user wants asked could be a call of gRPC, if the server turns out to speak that."""
+    plain = options.method == "GET" and not options.body
+    return plain and (not target.path_given or names_method(target.path))
+
+
+def needs_tls(target: Target) -> str:
+    """What to do about a server that takes nothing but TLS, where nobody said that it does; a sentence."""
+    secure = replace(target, scheme="https").authority
+    trust = "with --cacert FILE, or -k, where the certificate is of no public authority"
+    if target.kind is TargetKind.URL:
+        return f"{target.scheme}://{target.authority} speaks TLS, and was asked without: write https://{secure} ({trust})."
+    return (
+        f"svc/{target.name}:{target.port} in namespace {target.namespace} speaks TLS, and its port does not say so: give the port"
+        f" appProtocol https, or grpcs for gRPC, or probe https://{secure} where the cluster can be reached ({trust})."
+    )

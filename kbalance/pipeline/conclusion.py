@@ -7,6 +7,7 @@ from kbalance import __version__
 from kbalance.analysis import advice, rules
 from kbalance.analysis.account import Account
 from kbalance.analysis.case import NOBODY, Case
+from kbalance.analysis.protocols import called
 from kbalance.errors import DiscoveryError, KbalanceError, TargetError, TrafficError
 from kbalance.model.plan import Options
 from kbalance.model.record import GaveUp
@@ -36,6 +37,10 @@ def conclude(
             raise _error(account.gave_up)
     if not measured and not nobody(facts):
         raise TrafficError("Nothing was measured before the run was ended.")
+    calibrated = together.calibrated
+    if calibrated is not None and calibrated.plan.request.protocol is Protocol.GRPC:
+        # That the server is one of gRPC may have been found out by asking it.
+        subject = replace(subject, target=called(subject.target))
     after, unread = later.read()
     grown = later.scale_out(accounts)
     case = replace(_case(subject, facts, after, together, options, started), scale_out=grown)
@@ -44,7 +49,6 @@ def conclude(
         for worker, account in enumerate(accounts)
         if len(accounts) > 1 and account.calibrated is not None
     }
-    calibrated = together.calibrated
     diagnosis = rules.diagnose_all(case, {_place(one, worker): one for worker, one in apart.items()})
     report = Report(
         kbalance=__version__,

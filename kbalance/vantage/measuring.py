@@ -4,10 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from random import Random
 
-from kbalance.analysis import identity, planning, protocols
+from kbalance.analysis import identity, planning
 from kbalance.analysis.proxies import proxy_signs
 from kbalance.errors import TargetError, TrafficError
-from kbalance.model.plan import Options, ProfilePlan, RequestSpec, TrafficPlan
+from kbalance.model.plan import Options, ProfilePlan, TrafficPlan
 from kbalance.model.record import AtOnce, Calibrated, Ended, ProfileBegan, ProfileEnded, Progressed, Record
 from kbalance.model.report import IdentityReport
 from kbalance.model.target import Address, Facts, Target
@@ -15,6 +15,7 @@ from kbalance.model.words import FactsSource, Protocol, Stop
 from kbalance.traffic.identify import Identify
 from kbalance.traffic.sampling import Sampler, Sampling
 from kbalance.traffic.session import Session
+from kbalance.vantage.speaking import Speech, as_without_tls, check_tls, settle
 from kbalance.vantage.watching import LookUp, Watching
 
 WATCH_PART = 4
@@ -144,23 +145,16 @@ class _Calibrating:
         known = [(e.name, e.address) for e in task.facts.ready if e.address is not None]
         rate, concurrency = task.options.rate, task.options.concurrency
         self._sampler = Sampler(session, known, task.addresses[0], rate=rate, concurrency=concurrency)
-        self._wanted = protocols.settle(task.options, task.target, task.facts.service)
-        self._protocol = self._wanted.protocol or Protocol.HTTP1
-        self._message = b""
 
     def run(self) -> _Found:
         task = self._task
         identity.parse_spec(task.options.identity)
-        self._protocol = self._session.negotiate(task.addresses[0], wanted=self._wanted.protocol)
-        if self._protocol is Protocol.GRPC and task.options.grpc_data:
-            call = self._request(task.target.path, nonce="")
-            self._message = self._session.message(task.options.grpc_data, call, task.addresses[0])
+        speech = settle(task.target, task.options, task.facts.service, task.addresses[0], self._session)
         tried = []
-        grpc = self._protocol is Protocol.GRPC
-        paths = identity.paths_to_try(task.target, "POST" if self._message else task.options.method, grpc=grpc)
+        paths = identity.paths_to_try(speech.target, "POST" if speech.message else task.options.method, grpc=speech.grpc)
         for path in paths:
             self._tell(Progressed(what="identity", done=self._sampler.requests, planned=0))
-            found = self._try(path, reserved=self._sampler.connections * len(paths) + self._sampler.burst + self._for_the_watch)
+            found = self._try(speech, path, reserved=self._sampler.connections * len(paths) + self._other_connections)
             tried.append(found)
             contradicted = any(map(identity.contradicts, found.record.identity.rejected))
             if found.identifier is not None or contradicted or not found.record.statuses:
@@ -169,19 +163,16 @@ class _Calibrating:
         if found.samples and all(sample.status == UNIMPLEMENTED and sample.trouble for sample in found.samples):
             raise TargetError(found.samples[0].trouble)
         _check_download(found.record.plan, found.largest)
-        opened = self._sampler.opened + (self._wanted.protocol is None)
+        opened = self._sampler.opened + self._session.beside
         asked = replace(found.record.identity, requests=self._sampler.requests, connections=opened)
         return replace(found, record=replace(found.record, identity=asked))
 
     @property
-    def _for_the_watch(self) -> int:
-        """New connections that are kept for the time in which endpoints may join."""
+    def _other_connections(self) -> int:
+        """New ones that were opened before, or are kept for the burst at the end and for the time in which endpoints may join."""
         options = self._task.options
-        return 0 if options.watch_s is None else options.max_connections // WATCH_PART
-
-    def _request(self, path: str, *, nonce: str) -> RequestSpec:
-        protocol, message = self._protocol, self._message
-        return planning.request(self._task.target, self._task.options, path=path, nonce=nonce, protocol=protocol, message=message)
+        watching = 0 if options.watch_s is None else options.max_connections // WATCH_PART
+        return self._session.beside + self._sampler.burst + watching
 
     def at_once(self, found: "_Found") -> AtOnce | None:
         """What the target answers to requests at the same time; ``None``: that would tell nothing here.
@@ -200,34 +191,37 @@ class _Calibrating:
             proxy_signs=proxy_signs([s.head for s in found.samples if s.endpoint], [s.head for s in through]),
         )
 
-    def _try(self, path: str, reserved: int) -> _Found:
+    def _try(self, speech: Speech, path: str, reserved: int) -> _Found:
         task = self._task
         options = task.options
         nonce = f"{Random(f'{options.seed} nonce').getrandbits(64):016x}"
-        request = self._request(path, nonce=nonce)
+        request = speech.request(path, nonce=nonce)
         plan = planning.plan(task.facts, task.addresses[0], options, request, reserved=reserved)
         sampling = self._sampler.ask(request)
+        if path == speech.target.path and as_without_tls(sampling):
+            check_tls(task.target, task.addresses[0], self._session)
         if not sampling.samples and task.facts.source is FactsSource.ANSWERS and self._session.over is None:
-            raise TrafficError(_nothing_answered(task.target, sampling))
+            raise TrafficError(_nothing_answered(speech.target, sampling))
         calibration = identity.calibrate(sampling.samples, task.facts, request, options.identity)
         record = Calibrated(
             plan=plan,
-            identity=self._report(calibration, path),
+            identity=_report(calibration, path, speech.target),
             statuses=tuple(sorted({sample.status for sample in sampling.samples})),
             local=sampling.samples[0].local if sampling.samples else None,
-            protocol_because=self._wanted.because if self._protocol is not Protocol.HTTP1 or self._wanted.protocol else "",
+            protocol_because=speech.because,
             troubles=_troubles(sampling),
         )
         return _Found(record=record, identifier=calibration.identifier, largest=sampling.largest, samples=sampling.samples)
 
-    def _report(self, calibration: identity.Calibration, path: str) -> IdentityReport:
-        return IdentityReport(
-            source=calibration.source,
-            calibrated=calibration.calibrated,
-            unidentified=0,
-            path=path if path != self._task.target.path else None,
-            rejected=() if calibration.identifier else calibration.reasons,
-        )
+
+def _report(calibration: identity.Calibration, path: str, target: Target) -> IdentityReport:
+    return IdentityReport(
+        source=calibration.source,
+        calibrated=calibration.calibrated,
+        unidentified=0,
+        path=path if path != target.path else None,
+        rejected=() if calibration.identifier else calibration.reasons,
+    )
 
 
 def _troubles(sampling: Sampling) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """``kbalance`` with servers of HTTP/2 and gRPC: what is spoken and why, and what is said where that does not work."""
 
 import importlib
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,11 +14,13 @@ from kbalance.render.json import schema
 from kbalance.testbed.cluster import Cluster
 from tests.cli.conftest import endpoint_options, kbalance
 from tests.peers.go import go
+from tests.peers.grpc_go import grpc_go
 from tests.peers.grpcio import grpcio
+from tests.peers.nginx import nginx
 from tests.peers.node import node
 from tests.traffic.servers import Server, answer, steady
 from tests.wire.certificates import Certificates
-from tests.wire.grpc_calls import serving, unary
+from tests.wire.grpc_calls import grpc, serving, unary
 from tests.wire.schemas import by_google, pool_of
 
 reflection: Any = importlib.import_module("grpc_reflection.v1alpha.reflection")
@@ -209,6 +212,130 @@ def test_a_tls_server_without_http_2_that_is_to_speak_it_is_told(certificates: C
 
     assert (ended.code, ended.out) == (3, "")
     assert "tls (no HTTP/2 here: the server does not choose a protocol in the TLS handshake (ALPN))" in ended.err
+
+
+def test_a_server_of_grpc_over_tls_is_recognised(certificates: Certificates, tmp_path: Path) -> None:
+    """Nobody said what it speaks: the report says how that is known, and tells of the call that was made."""
+    files = certificates.server_files("localhost", tmp_path)
+    with ExitStack() as stack:
+        pods = [stack.enter_context(grpcio(tmp_path, name=f"pod-{n}", certificate=files)) for n in (1, 2, 3)]
+        named = [part for n, pod in enumerate(pods, 1) for part in ("--endpoint", f"pod-{n}={pod}")]
+        url = f"https://localhost:{pods[0].port}"
+        report = kbalance("probe", url, *named, "--cacert", certificates.cacert, *QUICK, "--requests", "30").report
+
+    jsonschema.validate(report, schema())
+    assert (report["protocol"], report["protocol_because"]) == (
+        "grpc",
+        "the server, which chose HTTP/2 in the TLS handshake (ALPN), reset a plain request and answered a call as gRPC does",
+    )
+    assert (report["target"]["path"], report["identity"]["path"]) == ("/grpc.health.v1.Health/Check", None)
+    assert report["identity"]["source"] == "header x-pod-name"
+    assert {row["protocol"] for row in report["profiles"]} == {"grpc"}
+    assert [row["requests"]["failed"] for row in report["profiles"]] == [0, 0, 0, 0]
+    direct = next(row for row in report["profiles"] if row["profile"] == "per-endpoint")
+    assert {e["name"]: e["requests"] for e in direct["endpoints"]} == {f"pod-{n}": 10 for n in (1, 2, 3)}
+
+
+def test_a_server_of_grpc_go_over_tls_is_recognised(certificates: Certificates, tmp_path: Path) -> None:
+    with grpc_go(tmp_path, certificate=certificates.server_files("localhost", tmp_path)) as address:
+        url = f"https://localhost:{address.port}"
+        report = kbalance("probe", url, "--cacert", certificates.cacert, *QUICK, "--requests", "20").report
+
+    assert (report["protocol"], report["protocol_because"]) == (
+        "grpc",
+        "the server, which chose HTTP/2 in the TLS handshake (ALPN), answered a plain request with content-type application/grpc",
+    )
+    assert [row["requests"]["failed"] for row in report["profiles"]] == [0, 0, 0]
+
+
+def test_a_page_of_a_server_of_grpc_stays_a_page(certificates: Certificates, tmp_path: Path) -> None:
+    with grpc_go(tmp_path, certificate=certificates.server_files("localhost", tmp_path)) as address:
+        url = f"https://localhost:{address.port}/page"
+        report = kbalance("probe", url, "--cacert", certificates.cacert, *QUICK, "--requests", "20").report
+
+    assert (report["protocol"], report["target"]["path"]) == ("h2", "/page")
+    assert "Every answer to the first requests had status 415: is that the page you mean (--path, -H)?" in report["notices"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("--protocol", "http1"),
+        ("--protocol", "h2c"),
+        ("--protocol", "grpc"),
+        ("--grpc-method", "shop.Cart/Get"),
+        ("--grpc-method", "shop.Cart/Get", "--grpc-data", "{}"),
+        ("--endpoint", "a=ADDRESS"),
+    ],
+    ids=" ".join,
+)
+def test_tls_that_nobody_spoke_of_is_told_in_a_sentence(
+    certificates: Certificates, tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    with grpcio(tmp_path, certificate=certificates.server_files("localhost", tmp_path)) as address:
+        given = [word.replace("ADDRESS", str(address)) for word in arguments]
+        ended = kbalance("probe", f"http://localhost:{address.port}", *given)
+
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err == (
+        f"kbalance: http://localhost:{address.port} speaks TLS, and was asked without: write https://localhost:{address.port}"
+        " (with --cacert FILE, or -k, where the certificate is of no public authority).\n"
+    )
+
+
+def test_a_server_of_pages_that_wants_tls_is_told(certificates: Certificates, tmp_path: Path) -> None:
+    """It answers with status 400 and a page that says so."""
+    with nginx(tmp_path, certificate=certificates.server_files("localhost", tmp_path)) as address:
+        ended = kbalance("probe", f"http://localhost:{address.port}/page")
+
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err.startswith(f"kbalance: http://localhost:{address.port} speaks TLS, and was asked without: write https://")
+
+
+# Streams
+
+
+def test_a_method_that_streams_is_a_mistake_in_usage(tmp_path: Path) -> None:
+    """It is known by reflection, whatever it would answer, and whether or not there is a message."""
+    with grpc_go(tmp_path) as address:
+        for method, who, data in (
+            ("grpc.health.v1.Health/Watch", "server", ()),
+            ("grpc.health.v1.Health/Watch", "server", ("--grpc-data", "hex:")),
+            ("grpc.health.v1.Health/Watch", "server", ("--grpc-data", "{}")),
+            ("grpc.reflection.v1.ServerReflection/ServerReflectionInfo", "both ways", ()),
+        ):
+            ended = kbalance("probe", f"http://{address}", "--grpc-method", method, *data)
+
+            assert (ended.code, ended.out) == (2, "")
+            assert ended.err == (
+                f"kbalance: {method} streams ({who}); kbalance makes unary calls only: name another with --grpc-method.\n"
+            )
+
+
+@pytest.mark.parametrize("endpoint", [False, True])
+def test_a_stream_without_end_is_no_riddle(endpoint: bool) -> None:
+    """Of a server without reflection; also where the endpoints are known and would each be measured."""
+
+    def watch(request: bytes, context: Any) -> Iterator[bytes]:
+        gone = threading.Event()
+        context.add_callback(gone.set)
+        yield b"\x08\x01"
+        gone.wait(60)
+
+    def register(server: Any) -> None:
+        handlers = {"Watch": grpc.unary_stream_rpc_method_handler(watch)}
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("shop.Cart", handlers),))
+
+    with serving(register) as port:
+        known = ("--endpoint", f"a=127.0.0.1:{port}") if endpoint else ()
+        ended = kbalance("probe", f"http://127.0.0.1:{port}/shop.Cart/Watch", "--protocol", "grpc", *known)
+
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err == (
+        "kbalance: shop.Cart/Watch streams (it answered with a message and did not end); kbalance makes unary calls only: name"
+        " another with --grpc-method.\n"
+    )
 
 
 # Servers that others wrote

@@ -25,6 +25,7 @@ def grpcio(
     max_connection_age_ms: int | None = None,
     max_connection_age_grace_ms: int | None = None,
     max_concurrent_streams: int | None = None,
+    certificate: tuple[Path, Path] | None = None,
 ) -> Iterator[Address]:
     """Serves the health check and ``/echo.EchoService/Echo``; 64 calls at once.
 
@@ -38,6 +39,7 @@ def grpcio(
         max_connection_age_ms: after which clients are asked to leave.
         max_connection_age_grace_ms: after which, then, calls are cancelled.
         max_concurrent_streams: of a connection.
+        certificate: with its key, for TLS.
     """
     options = {
         "max_connection_age_ms": max_connection_age_ms,
@@ -45,6 +47,7 @@ def grpcio(
         "max_concurrent_streams": max_concurrent_streams,
     }
     told = {"name": name, "ip": ip, "initial": initial, "trailing": trailing, "delay_ms": delay_ms, "options": options}
+    told["certificate"] = certificate and [str(file) for file in certificate]
     # -P: modules here are named as libraries are.
     with printing([sys.executable, "-P", _SERVER, json.dumps(told)], room(folder, "grpcio")) as port:
         yield Address(ip, port)

@@ -5,6 +5,7 @@ import json
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 grpc: Any = importlib.import_module("grpc")
@@ -38,7 +39,12 @@ def main(told: dict[str, Any]) -> None:
     server.add_generic_rpc_handlers(
         [grpc.method_handlers_generic_handler(service, methods) for service, methods in handlers.items()]
     )
-    port = server.add_insecure_port(f"{told['ip']}:0")
+    place = f"{told['ip']}:0"
+    if told["certificate"]:
+        cert, key = (Path(file).read_bytes() for file in told["certificate"])
+        port = server.add_secure_port(place, grpc.ssl_server_credentials([(key, cert)]))
+    else:
+        port = server.add_insecure_port(place)
     server.start()
     print(port, flush=True)
     sys.stdin.read()
