@@ -250,7 +250,7 @@ def test_a_time_out_ends_its_stream_only(kind: str, port: int) -> None:
 def test_a_connection_on_which_nothing_comes_any_more_is_left(kind: str, port: int) -> None:
     with calling(kind, source(port), **H2C) as caller:
         first = caller.begin().result(PATIENCE_S).headers["x-session"]
-        late = got(caller.begin(url=path("wait"), timeout=0.1))
+        late = got(caller.begin(url=path("wait"), timeout=httpx.Timeout(PATIENCE_S, read=0.1)))
         after = caller.begin().result(PATIENCE_S).headers["x-session"]
         connections = caller.snapshot().connections
 
