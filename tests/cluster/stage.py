@@ -12,7 +12,7 @@ from tests.cluster.kube import Cluster
 from tests.cluster.workloads import NODES, Object, followed, stand
 
 HERE, THERE = NODES
-LONGEST_S = 60.0
+LONGEST_S = 120.0
 PAUSE_S = 1.2
 """Between two looks; where both see the same, nothing is under way."""
 

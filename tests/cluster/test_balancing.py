@@ -23,7 +23,7 @@ from tests.cluster.stage import Stage, staged
 from tests.cluster.test_access import as_account
 from tests.cluster.workloads import Object, accepting, by_hand, deployment, resolved, service
 
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 NODE = "kb-node1"
 STATE = Path(os.environ.get("KBALANCE_KUBE_DIR", "/run/kbalance-kube"))
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.cli.conftest import Ended
-from tests.cluster.kube import Cluster
+from tests.cluster.kube import SURE, Cluster
 from tests.cluster.stage import Stage, staged
 from tests.cluster.workloads import Object, deaf, deployment, on, service, slow, unready, versioned, written_by_hand
 
@@ -208,7 +208,7 @@ def test_a_node_port_with_a_local_policy_meets_that_nodes_pods(apart: Stage, nod
     known = {pod["metadata"]["name"]: pod for pod in apart.pods()}
     named = [part for name, pod in known.items() for part in ("--endpoint", f"{name}={pod['status']['podIP']}:8080")]
 
-    ended = cluster.kbalance("probe", f"http://{address}:{port}/hostname", *named, "-o", "json", "--seed", "5", *QUICK, node=here)
+    ended = cluster.kbalance("probe", f"http://{address}:{port}/hostname", *named, "-o", "json", *SURE, *QUICK, node=here)
 
     assert reached(ended) == {name for name, pod in known.items() if pod["spec"]["nodeName"] == there}
     assert profile(ended, "short-lived")["requests"]["failed"] == 0

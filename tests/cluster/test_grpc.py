@@ -17,7 +17,7 @@ from kbalance.model.target import Address
 from kbalance.render.json import schema
 from tests.cli.conftest import Ended
 from tests.cluster.images import provide_fortio, provide_grpc_go
-from tests.cluster.kube import ROOT, Cluster, sentence
+from tests.cluster.kube import ROOT, SURE, Cluster, sentence
 from tests.cluster.stage import Stage, staged
 from tests.cluster.test_causes import causes, finding, profile
 from tests.cluster.workloads import Object, accepting, calling, calls, container, deployment
@@ -355,8 +355,7 @@ def envoy(folder: Path, stage: Stage, node: str, *, tcp: bool) -> Iterator[tuple
 
 
 def through(stage: Stage, proxy: tuple[str, ...], node: str) -> Ended:
-    sure = ("--alpha", "1e-5", "--max-connections", "10000", "--seed", "5", "--rate", "500")
-    return stage.cluster.kbalance("probe", *proxy, "--protocol", "grpc", *sure, *EACH, "-o", "json", node=node)
+    return stage.cluster.kbalance("probe", *proxy, "--protocol", "grpc", *SURE, "--rate", "500", *EACH, "-o", "json", node=node)
 
 
 def test_envoy_places_each_call(servers: Stage, node: str, tmp_path: Path) -> None:

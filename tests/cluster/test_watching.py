@@ -16,7 +16,7 @@ from tests.cluster.stage import Stage, staged
 from tests.cluster.workloads import deployment, service
 from tests.kube.hearing import Heard
 
-WITHIN_S = 60.0
+WITHIN_S = 120.0
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """`kbalance probe` before kube-proxy's rules and their faults: what it measures, and what it says of it.
 
-Every probe runs with ``--alpha 1e-6``, the rate of false alarms of this module's tests.
+Every probe runs with ``--alpha 1e-7``, so that this module has a false alarm in one of 100,000 runs at most.
 """
 
 import json

@@ -70,7 +70,12 @@ class RealSide:
         self._kubectl("create", "-f", "-", given=self._web())
         self._kubectl("-n", self.namespace, "rollout", "status", "deployment/web", "--timeout=60s")
         slices = f"/apis/discovery.k8s.io/v1/namespaces/{self.namespace}/endpointslices"
-        until(lambda: {} if len(self.ask("GET", slices)[2]["items"][0]["endpoints"] or ()) == 3 else None)
+
+        def all_ready() -> Value | None:
+            listed = [e for one in self.ask("GET", slices)[2]["items"] for e in one["endpoints"] or ()]
+            return {} if [e["conditions"]["ready"] for e in listed] == [True] * 3 else None
+
+        until(all_ready)
 
     def _web(self) -> str:
         port = {"name": "http", "containerPort": 9898, "protocol": "TCP"}
