@@ -96,14 +96,15 @@ def test_facts_that_change_during_the_run_spoil_the_verdict(cluster: Cluster) ->
     assert f"{known(cluster).endpoints[2].name} left" in report.diagnosis.summary
 
 
-def test_connections_of_the_whole_run_stay_within_the_limit(cluster: Cluster) -> None:
-    before = sum(cluster.picks().values())
-    options = replace(QUICK, max_connections=120)
+def test_connections_of_the_whole_run_stay_within_the_limit() -> None:
+    """On a cluster of its own, whose seed gives these connections the same endpoints every time: no luck makes it certain."""
+    options = replace(QUICK, max_connections=120, early_stop=False)
 
-    report = run(subject(cluster.service, read_facts=lambda: known(cluster)), options)
+    with Cluster.start("default") as cluster:
+        report = run(subject(cluster.service, read_facts=lambda: known(cluster)), options)
+        through = sum(cluster.picks().values())
 
     opened = sum(p.connections.opened for p in report.profiles)
-    through = sum(cluster.picks().values()) - before
     assert through <= opened + report.identity.connections <= 120
     assert [p.stopped for p in report.profiles] == [Stop.DONE] * 4
     assert report.diagnosis.confidence != "certain"

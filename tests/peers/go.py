@@ -23,6 +23,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strconv"
 )
 
 func main() {
@@ -33,19 +34,24 @@ func main() {
 	protocols := new(http.Protocols)
 	protocols.SetUnencryptedHTTP2(true)
 	server := &http.Server{Protocols: protocols, HTTP2: &http.HTTP2Config{MaxConcurrentStreams: *streams}}
-	release := make(chan struct{})
+	release, waits := make(chan struct{}), make(chan struct{}, 1000)
 	http.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Pod-Name", *name)
 		fmt.Fprint(w, *name)
 	})
 	http.HandleFunc("/echo", func(w http.ResponseWriter, r *http.Request) { io.Copy(w, r.Body) })
 	http.HandleFunc("/wait", func(w http.ResponseWriter, r *http.Request) {
+		waits <- struct{}{}
 		<-release
 		w.Header().Set("Trailer", "X-Checksum")
 		fmt.Fprint(w, "waited")
 		w.Header().Set("X-Checksum", "1")
 	})
 	http.HandleFunc("/shutdown", func(w http.ResponseWriter, r *http.Request) {
+		waiting, _ := strconv.Atoi(r.URL.Query().Get("waiting"))
+		for range waiting {
+			<-waits
+		}
 		server.RegisterOnShutdown(func() { close(release) })
 		go server.Shutdown(context.Background())
 		<-release
@@ -81,8 +87,8 @@ def _built() -> Path:
 def go(folder: Path, *, name: str = "pod-1", ip: str = "127.0.0.1", max_streams: int = 0) -> Iterator[Address]:
     """Answers with the name, in a header too.
 
-    ``/echo`` gives back the body; ``/shutdown`` stops the server gracefully, and what waits at ``/wait`` is answered then, with a
-    trailer. 0 streams stand for Go's own limit, 250.
+    ``/echo`` gives back the body; ``/shutdown?waiting=N`` stops the server gracefully once N requests wait at ``/wait``, and
+    these are answered then, with a trailer. 0 streams stand for Go's own limit, 250.
     """
     command: list[str | Path] = [_built(), "-name", name, "-ip", ip, "-streams", str(max_streams)]
     with printing(command, room(folder, "go")) as port:

@@ -35,7 +35,7 @@ def grpcio(
         ip: to listen at.
         initial: whether the name is in initial metadata.
         trailing: whether it is in trailing metadata.
-        delay_ms: before each answer.
+        delay_ms: before each answer, unless the server ends before.
         max_connection_age_ms: after which clients are asked to leave.
         max_connection_age_grace_ms: after which, then, calls are cancelled.
         max_concurrent_streams: of a connection.

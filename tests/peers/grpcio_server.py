@@ -3,7 +3,7 @@
 import importlib
 import json
 import sys
-import time
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ def main(told: dict[str, Any]) -> None:
     Args:
         told: the keyword arguments of `tests.peers.grpcio.grpcio`.
     """
+    leaving = threading.Event()
     mark = (("x-pod-name", told["name"]),)
 
     def answer(said: bytes | None) -> Any:
@@ -28,7 +29,7 @@ def main(told: dict[str, Any]) -> None:
                 context.send_initial_metadata(mark)
             if told["trailing"]:
                 context.set_trailing_metadata(mark)
-            time.sleep(told["delay_ms"] / 1000)
+            leaving.wait(told["delay_ms"] / 1000)
             return asked if said is None else said
 
         return grpc.unary_unary_rpc_method_handler(handle)
@@ -48,6 +49,7 @@ def main(told: dict[str, Any]) -> None:
     server.start()
     print(port, flush=True)
     sys.stdin.read()
+    leaving.set()
     server.stop(None).wait()
 
 

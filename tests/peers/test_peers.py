@@ -77,7 +77,7 @@ def test_grpcio_says_its_name_in_metadata(tmp_path: Path, initial: bool, trailin
 
 def test_grpcio_asks_clients_to_leave_and_cancels_at_the_end_of_its_grace(tmp_path: Path) -> None:
     with (
-        grpcio(tmp_path, max_connection_age_ms=50, max_connection_age_grace_ms=50, delay_ms=300) as address,
+        grpcio(tmp_path, max_connection_age_ms=50, max_connection_age_grace_ms=50, delay_ms=60_000) as address,
         caller(address, enable_retries=0) as calls,
     ):
         error = calls.fail()

@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from itertools import count
 
 from hpack import Decoder
 from hyperframe.frame import DataFrame, Frame, GoAwayFrame, HeadersFrame, PingFrame, RstStreamFrame, SettingsFrame
@@ -66,9 +67,9 @@ class Http2:
             self._see_to(frame)
         if not self._complete:
             return None
-        self.peer.server.entered()
         stream = self._complete.popleft()
         self.peer.requests.append(self.heads[stream][b":path"])
+        self.peer.server.entered()
         return stream
 
     def settle(self, settings: Mapping[int, int]) -> None:
@@ -162,11 +163,13 @@ def each(act: Callable[[Http2, int], None]) -> Step:
     return step
 
 
-def together(size: int) -> Step:
-    """Answers once so many requests are under way, or nothing comes any more, the last one first."""
+def together(size: int, *, batches: int | None = None) -> Step:
+    """Answers once so many requests are under way, or nothing comes any more, the last one first; so many times, or always."""
 
     def step(server: Http2) -> None:
-        while streams := server.requests(size):
+        for _ in count() if batches is None else range(batches):
+            if not (streams := server.requests(size)):
+                return
             for stream in reversed(streams):
                 server.answer(stream)
 

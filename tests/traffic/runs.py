@@ -20,6 +20,23 @@ ENDLESS = Lifetime()
 ONE_REQUEST = Lifetime(requests=1)
 
 
+class Ticking:
+    """A clock that moves only when it is told to: nothing is late but what a test makes late, however slow the machine is.
+
+    While it stands, the driver does not sweep, and waits for every server that it asked to close.
+    """
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def tick(self, *_: object) -> None:
+        """One second passes."""
+        self.now += 1.0
+
+
 def plan(
     profile: Profile,
     addresses: Address | Sequence[Address],

@@ -230,10 +230,14 @@ class Server:
         with self._lock:
             assert self._lock.wait_for(lambda: len(self.peers) >= connections, PATIENCE_S)
 
-    def until_asked(self, requests: int) -> None:
-        """Waits for so many requests."""
+    def until_asked(self, requests: int, *, on: int | None = None) -> None:
+        """Waits for so many requests over all connections, or on the connection with this index."""
+
+        def asked() -> bool:
+            return (self.requests if on is None else sum(self.per_connection[on : on + 1])) >= requests
+
         with self._lock:
-            assert self._lock.wait_for(lambda: self.requests >= requests, PATIENCE_S)
+            assert self._lock.wait_for(asked, PATIENCE_S)
 
     @contextlib.contextmanager
     def when_asked(self, requests: int, action: Callable[[], object]) -> Iterator[None]:

@@ -25,7 +25,8 @@ def nothing_left_open() -> Iterator[None]:
     before = descriptors()
     yield
     gc.collect()
-    assert descriptors() == before
+    # What was there before may go meanwhile: other tests' libraries close theirs when they like.
+    assert descriptors().items() <= before.items()
 
 
 @pytest.mark.parametrize("poller", [Epoll, Selector])

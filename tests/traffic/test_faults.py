@@ -10,10 +10,11 @@ from kbalance.model.plan import Lifetime
 from kbalance.model.target import Address
 from kbalance.model.words import Closer, Failure, Profile, Stop
 from kbalance.traffic.driver import LINGER_S, Budget
+from kbalance.traffic.poller import Epoll
 from kbalance.wire.http1 import MAX_HEAD
 
-from .runs import finish, make_driver, plan
-from .servers import PATIENCE_S, Peer, Script, Server, answer, hang, in_turn, refusing, sends, steady
+from .runs import Ticking, finish, make_driver, plan
+from .servers import Peer, Script, Server, answer, hang, in_turn, refusing, sends, steady
 
 
 def drip(peer: Peer) -> None:
@@ -47,10 +48,13 @@ def drip(peer: Peer) -> None:
     ids=str,
 )
 def test_an_answer_that_does_not_come_whole_is_counted_by_its_reason(script: Script, failure: Failure, detail: str) -> None:
-    """The next connection of the same run is not concerned."""
+    """The next connection of the same run is not concerned. Time passes once the first request has come to the server."""
+    late, clock = failure is Failure.TIMEOUT, Ticking()
     with Server(in_turn(script, steady())) as server:
-        driver = make_driver(plan(Profile.SHORT_LIVED, server.address, 3), timeout_s=0.2 if failure is Failure.TIMEOUT else 5.0)
-        observations, sums = finish(driver)
+        spec = plan(Profile.SHORT_LIVED, server.address, 3)
+        driver = make_driver(spec, timeout_s=0.2, clock=clock) if late else make_driver(spec)
+        with server.when_asked(1, clock.tick):
+            observations, sums = finish(driver)
 
     first = observations[0]
     assert first.unanswered == ((failure, 1),)
@@ -80,9 +84,24 @@ def test_a_black_hole_times_out_while_connecting() -> None:
 
 
 def test_a_black_hole_behind_a_held_connection_does_not_delay_the_others() -> None:
-    """The connection that was opened ahead carries no request, but is the first of the three failures that may cost a timeout."""
+    """The connection that was opened ahead carries no request, but is the first of the three failures that may cost a timeout.
+
+    No time passes before the other endpoint has given all of its answers.
+    """
+    clock = Ticking()
+    answered: list[object] = []
+
+    def when_answered() -> None:
+        if len(answered) == 10:
+            clock.tick()
+
+    def tap(*given: object) -> None:
+        answered.append(given)
+        when_answered()
+
     with Server(steady()) as good, Server(steady(), deaf=True) as hole:
-        driver = make_driver(plan(Profile.PER_ENDPOINT, [hole.address, good.address], 20, slots=2), timeout_s=0.15)
+        spec = plan(Profile.PER_ENDPOINT, [hole.address, good.address], 20, slots=2)
+        driver = make_driver(spec, timeout_s=0.15, clock=clock, tap=tap, on_sweep=when_answered)
         observations, sums = finish(driver)
 
     by_endpoint = [[(o.requests, o.connect_s is not None) for o in observations if o.endpoint == e] for e in ("e0", "e1")]
@@ -204,8 +223,24 @@ def test_surplus_bytes_behind_an_answer_end_the_connection() -> None:
 
 
 def test_unsolicited_data_on_an_idle_connection_ends_it() -> None:
-    """The next request is not answered by what nobody asked for."""
+    """The next request, which is due only when the client has found nothing more to read, is not answered by it."""
+    clock = Ticking()
     spoken = threading.Event()
+
+    class Attentive(Epoll):
+        def __init__(self) -> None:
+            super().__init__()
+            poll = self.poll
+
+            def noticed(timeout: float) -> list[tuple[int, int]]:
+                there = spoken.is_set()
+                ready = poll(timeout)
+                if there and timeout and not ready:
+                    spoken.clear()
+                    clock.tick()
+                return ready
+
+            self.poll = noticed  # type: ignore[assignment]
 
     def chatty(peer: Peer) -> None:
         peer.request()
@@ -214,11 +249,8 @@ def test_unsolicited_data_on_an_idle_connection_ends_it() -> None:
         spoken.set()
         peer.until_closed()
 
-    def tap(*_: object) -> None:
-        assert spoken.wait(PATIENCE_S)
-
     with Server(in_turn(chatty, steady())) as server:
-        driver = make_driver(plan(Profile.SINGLE, server.address, 3, rate=2.0), tap=tap)
+        driver = make_driver(plan(Profile.SINGLE, server.address, 3, rate=2.0), clock=clock, poller=Attentive)
         observations, sums = finish(driver)
 
     # The bytes may come in one piece with the answer, or by themselves on the idle connection.
@@ -280,13 +312,21 @@ def test_a_profile_that_fails_now_and_then_goes_on() -> None:
 
 
 def test_a_profile_is_stopped_after_ten_timeouts_whatever_their_share() -> None:
-    """They cost the most time."""
+    """They cost the most time, which passes whenever none of the four under way is to be answered."""
+    clock = Ticking()
+    hung: list[int] = []
 
     def script(peer: Peer) -> None:
-        (hang if peer.index % 4 == 3 else steady())(peer)
+        if peer.index % 4 != 3:
+            return steady()(peer)
+        peer.request()
+        hung.append(peer.index)
+        if len(hung) % 4 == 0:
+            clock.tick()
+        peer.until_closed()
 
     with Server(script) as server:
-        driver = make_driver(plan(Profile.SHORT_LIVED, server.address, 400, slots=4), timeout_s=0.1)
+        driver = make_driver(plan(Profile.SHORT_LIVED, server.address, 400, slots=4), timeout_s=0.1, clock=clock)
         _, sums = finish(driver)
 
     assert driver.stopped is Stop.FAILING

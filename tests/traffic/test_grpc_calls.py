@@ -280,7 +280,7 @@ def test_a_server_of_pages_is_no_server_of_grpc(tmp_path: Path) -> None:
 # Deadlines
 
 
-@pytest.mark.parametrize("timeout_s", [0.7, 5.0, 3600.0])
+@pytest.mark.parametrize("timeout_s", [60.0, 3600.0, 1e6])
 def test_the_server_is_told_of_the_time_out(server: Address, timeout_s: float) -> None:
     _left.clear()
     _, _, sums = made(server, "/test.Calls/TimeLeft", timeout_s=timeout_s)

@@ -25,7 +25,7 @@ from tests.wire import http2_peer as frames
 from tests.wire.certificates import Certificates
 
 from .http2_servers import MAX_STREAMS, Http2, each, speaks, together
-from .runs import finish, make_driver, plan
+from .runs import Ticking, finish, make_driver, plan
 from .servers import PATIENCE_S, Peer, Server, in_turn, refusing
 
 H2, H2C = Protocol.H2, Protocol.H2C
@@ -72,11 +72,21 @@ def test_pooled_opens_all_its_connections_and_shares_streams_out(policy: PoolPol
         assert [o.requests for o in observations] == [50] * 4
 
 
+def _once_all_are_there(connections: int) -> Callable[[Http2, int], None]:
+    """Answers no request before the whole pool is open, so that the policy has the choice from then on."""
+
+    def act(server: Http2, stream: int) -> None:
+        server.peer.server.until_accepted(connections)
+        server.answer(stream)
+
+    return act
+
+
 @pytest.mark.parametrize(
     ("policy", "most"), [(PoolPolicy.ROUND_ROBIN, 10), (PoolPolicy.FIFO, 14), (PoolPolicy.LIFO, 38), (PoolPolicy.RANDOM, 25)]
 )
 def test_pool_policies_differ_when_requests_come_one_at_a_time(policy: PoolPolicy, most: int) -> None:
-    with Server(speaks(Http2.serve)) as server:
+    with Server(speaks(each(_once_all_are_there(4)))) as server:
         spec = plan(Profile.POOLED, server.address, 40, slots=4, streams=4, concurrency=1, policy=policy)
         observations, _ = finish(make_driver(spec, protocol=H2C))
 
@@ -144,25 +154,12 @@ def test_jitter_varies_the_lifetime_within_its_bounds() -> None:
     assert all(7 <= n <= 13 for n in whole)
 
 
-class Ticking:
-    """A clock that moves only when it is told to."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 def test_age_ends_a_connection_with_its_next_request() -> None:
     clock = Ticking()
 
-    def tick(*_: object) -> None:
-        clock.now += 1.0
-
     with Server(speaks(Http2.serve)) as server:
         spec = plan(Profile.SHORT_LIVED, server.address, 12, lifetime=Lifetime(age_s=2.5))
-        observations, _ = finish(make_driver(spec, protocol=H2C, clock=clock, tap=tick, timeout_s=50))
+        observations, _ = finish(make_driver(spec, protocol=H2C, clock=clock, tap=clock.tick, timeout_s=50))
 
     assert [o.requests for o in observations] == server.per_connection == [4, 4, 4]
 
@@ -212,8 +209,18 @@ def test_stock_uses_one_connection_as_long_as_it_has_room() -> None:
 
 
 def test_stock_opens_another_connection_only_when_the_servers_limit_is_reached() -> None:
-    """As many connections as ten streams need, four on each, and the last has what is left."""
-    with Server(speaks(together(1), {MAX_STREAMS: 4})) as server:
+    """As many connections as ten streams need, four on each, and the last has what is left.
+
+    The first one waits until the last has been asked twice: a limit is known only when the server had its turn to say it.
+    """
+
+    def step(server: Http2) -> None:
+        if server.peer.index == 0:
+            together(1, batches=10)(server)
+            server.peer.server.until_asked(2, on=2)
+        server.serve()
+
+    with Server(speaks(step, {MAX_STREAMS: 4})) as server:
         spec = plan(Profile.STOCK, server.address, 300, slots=10, streams=10, concurrency=10)
         observations, sums = finish(make_driver(spec, protocol=H2C))
 
@@ -535,7 +542,12 @@ def test_answers_of_500_and_above_are_answers(start_pod: StartPod) -> None:
 
 
 def test_a_stream_that_times_out_is_given_up_and_the_others_go_on() -> None:
+    """Every answer takes a tenth of a second by this clock."""
+    clock = Ticking()
     resets = []
+
+    def tap(*_: object) -> None:
+        clock.now += 0.1
 
     def step(server: Http2) -> None:
         while (stream := server.request()) is not None:
@@ -544,22 +556,27 @@ def test_a_stream_that_times_out_is_given_up_and_the_others_go_on() -> None:
         resets.extend(server.resets)
 
     with Server(speaks(step)) as server:
-        spec = plan(Profile.SINGLE, server.address, 12, streams=2, rate=25.0)
-        (only,), sums = finish(make_driver(spec, protocol=H2C, timeout_s=0.2))
+        spec = plan(Profile.SINGLE, server.address, 12, streams=2)
+        (only,), sums = finish(make_driver(spec, protocol=H2C, timeout_s=0.25, clock=clock, tap=tap))
 
     assert (sums.answered, sums.unanswered) == (11, {Failure.TIMEOUT: 1})
-    assert only.detail == "no complete answer after 0.2 s"
+    assert only.detail == "no complete answer after 0.25 s"
     assert resets == [3]
 
 
 def test_a_connection_on_which_nothing_comes_is_given_up_with_all_that_is_on_it() -> None:
+    """Time passes once all four are there."""
+    clock = Ticking()
+
     def step(server: Http2) -> None:
         server.send(*[server.answered(stream) for stream in server.requests(4)])
+        server.requests(4)
+        clock.tick()
         server.until_left()
 
     with Server(in_turn(speaks(step), speaks(Http2.serve))) as server:
         spec = plan(Profile.SINGLE, server.address, 20, streams=4)
-        observations, sums = finish(make_driver(spec, protocol=H2C, timeout_s=0.2))
+        observations, sums = finish(make_driver(spec, protocol=H2C, timeout_s=0.2, clock=clock))
 
     assert sums.unanswered == {Failure.TIMEOUT: 4}
     assert [(o.requests, o.closed_by) for o in observations] == [(8, Closer.FAILURE), (12, Closer.CLIENT)]

@@ -10,7 +10,7 @@ from kbalance.model.plan import Lifetime
 from kbalance.model.words import Closer, Failure, PoolPolicy, Profile, Stop
 from kbalance.traffic.identify import Identify
 
-from .runs import finish, make_driver, plan
+from .runs import Ticking, finish, make_driver, plan
 from .servers import PATIENCE_S, Peer, Server, answer, refusing, steady, wants_close
 
 
@@ -86,8 +86,14 @@ def test_round_robin_with_a_full_pool_shares_out_evenly() -> None:
     assert server.most_in_flight == 4
 
 
+def pool_of(connections: int) -> Server:
+    """Answers no request before the whole pool is open, so that the policy has the choice from then on."""
+    server = Server(steady(before=lambda: server.until_accepted(connections)))
+    return server
+
+
 def test_lifo_keeps_using_one_connection() -> None:
-    with Server(steady()) as server:
+    with pool_of(4) as server:
         spec = plan(Profile.POOLED, server.address, 40, slots=4, concurrency=1, policy=PoolPolicy.LIFO)
         observations, _ = finish(make_driver(spec))
 
@@ -96,7 +102,7 @@ def test_lifo_keeps_using_one_connection() -> None:
 
 
 def test_fifo_uses_the_connection_that_waited_longest() -> None:
-    with Server(steady()) as server:
+    with pool_of(4) as server:
         spec = plan(Profile.POOLED, server.address, 40, slots=4, concurrency=1, policy=PoolPolicy.FIFO)
         observations, _ = finish(make_driver(spec))
 
@@ -104,7 +110,7 @@ def test_fifo_uses_the_connection_that_waited_longest() -> None:
 
 
 def test_random_choice_uses_every_connection_unevenly() -> None:
-    with Server(steady()) as server:
+    with pool_of(4) as server:
         spec = plan(Profile.POOLED, server.address, 100, slots=4, concurrency=1, policy=PoolPolicy.RANDOM)
         observations, _ = finish(make_driver(spec))
 
@@ -141,38 +147,32 @@ def test_jitter_varies_the_lifetime_within_its_bounds() -> None:
     assert all(7 <= n <= 13 for n in whole)
 
 
-class Ticking:
-    """A clock that moves only when it is told to."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 def test_age_ends_a_connection_with_its_next_request() -> None:
     """Every answer takes a second by this clock; after three the next request asks for the close."""
     clock = Ticking()
 
-    def tick(*_: object) -> None:
-        clock.now += 1.0
-
     with Server(steady()) as server:
         spec = plan(Profile.SHORT_LIVED, server.address, 12, lifetime=Lifetime(age_s=2.5))
-        observations, _ = finish(make_driver(spec, clock=clock, tap=tick))
+        observations, _ = finish(make_driver(spec, clock=clock, tap=clock.tick))
 
     assert [o.requests for o in observations] == server.per_connection == [4, 4, 4]
 
 
 def test_age_ends_an_idle_connection() -> None:
-    """Also one that has been idle for longer than a request may take."""
-    with Server(steady()) as server:
-        spec = plan(Profile.SHORT_LIVED, server.address, 2, rate=2.5, lifetime=Lifetime(age_s=0.15))
-        observations, _ = finish(make_driver(spec, timeout_s=0.1))
+    """Also one that has been idle for longer than a request may take; the next one is due only when it was closed."""
+    clock = Ticking()
+
+    def script(peer: Peer) -> None:
+        peer.sock.settimeout(PATIENCE_S)
+        steady()(peer)
+        clock.tick()
+
+    with Server(script) as server:
+        spec = plan(Profile.SHORT_LIVED, server.address, 2, rate=0.7, lifetime=Lifetime(age_s=0.15))
+        observations, _ = finish(make_driver(spec, timeout_s=0.1, clock=clock, tap=clock.tick))
 
     assert [(o.requests, o.closed_by) for o in observations] == [(1, Closer.CLIENT)] * 2
-    assert observations[0].age_s < 0.4 <= observations[1].opened_s
+    assert observations[0].age_s < 1 / 0.7 <= observations[1].opened_s
 
 
 def test_per_endpoint_gives_each_endpoint_its_exact_part_on_one_connection() -> None:

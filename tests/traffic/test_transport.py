@@ -14,8 +14,8 @@ from kbalance.model.words import Closer, Failure, Profile
 from kbalance.traffic.poller import Epoll, Poller, Selector, make_poller
 from kbalance.wire.dialled import Tls
 
-from .runs import Total, finish, make_driver, plan
-from .servers import PATIENCE_S, Gate, Peer, Server, answer, hang, in_turn, sends, steady
+from .runs import Ticking, Total, finish, make_driver, plan
+from .servers import PATIENCE_S, Peer, Server, answer, hang, in_turn, sends, steady
 
 
 @pytest.fixture(scope="module")
@@ -105,21 +105,25 @@ def test_half_of_a_pool_that_fails_to_open_is_opened_again_when_needed(server_tl
 
 
 def test_the_schedule_of_held_connections_starts_when_the_first_is_open(server_tls: ssl.SSLContext, client_tls: Tls) -> None:
-    """A client that holds connections has them before its first request: opening them is no latency."""
-    gate = Gate(sweeps=8)
+    """A client that holds connections has them before its first request: opening them, for a second, is no latency."""
+    clock = Ticking()
+    opened = threading.Event()
 
     def script(peer: Peer) -> None:
-        gate.wait()
+        if peer.index == 0:
+            clock.tick()
+            opened.set()
+        assert opened.wait(PATIENCE_S)
         peer.sock = server_tls.wrap_socket(peer.sock, server_side=True)
         steady()(peer)
 
     with Server(script) as server:
-        spec = plan(Profile.POOLED, server.address, 8, slots=2, rate=100.0)
-        observations, sums = finish(make_driver(spec, tls=client_tls, on_sweep=gate.on_sweep))
+        spec = plan(Profile.POOLED, server.address, 8, slots=2, rate=1.0)
+        observations, sums = finish(make_driver(spec, tls=client_tls, clock=clock, tap=clock.tick))
 
     latencies = sum((Counter(a.latency) for o in observations for a in o.answers), Counter[int]())
     assert sums.answered == 8
-    assert max(map(upper_us, latencies)) < 600_000
+    assert max(map(upper_us, latencies)) == 0
 
 
 def test_large_bodies_over_tls(server_tls: ssl.SSLContext, client_tls: Tls) -> None:
@@ -208,9 +212,13 @@ def test_the_portable_poller_gives_the_same_results() -> None:
 
 @pytest.mark.parametrize("poller", [Epoll, Selector])
 def test_large_bodies_and_timeouts_on_either_poller(poller: Callable[[], Poller]) -> None:
+    """Time passes once the first request is there."""
+    clock = Ticking()
     with Server(in_turn(hang, steady(answer(b"a" * 3_000_000)))) as server:
         spec = plan(Profile.SHORT_LIVED, server.address, 4)
-        _, sums = finish(make_driver(spec, poller=poller, method="POST", body=b"q" * 2_000_000, timeout_s=0.5))
+        driver = make_driver(spec, poller=poller, method="POST", body=b"q" * 2_000_000, timeout_s=0.5, clock=clock)
+        with server.when_asked(1, clock.tick):
+            _, sums = finish(driver)
 
     assert sums.unanswered == {Failure.TIMEOUT: 1}
     assert sums.answered == 3
