@@ -8,6 +8,8 @@ import pytest
 from kbalance.model.plan import Lifetime, RequestSpec
 from kbalance.model.target import Address
 from kbalance.model.words import Closer, Failure, Profile, Protocol, Stop
+from kbalance.traffic.answers import Answer
+from kbalance.traffic.carrier import Carrier
 from kbalance.traffic.connections import MOST_LINGERING
 from kbalance.traffic.driver import Budget, Driver
 from kbalance.traffic.failing import GIVE_UP_AFTER, Patience
@@ -50,13 +52,17 @@ def _next(server: Http2, clock: Ticking) -> list[int]:
 def test_a_stall_costs_those_that_waited_too_long_and_no_others(profile: Profile) -> None:
     """Younger requests on the same connection keep their own time."""
     clock = Ticking()
+    served: list[int] = []
 
     def script(peer: Peer) -> None:
         server = Http2(peer)
         stalled(server, clock) if peer.index == 0 else server.serve()
 
-    def tap(*_: object) -> None:
-        clock.now += EVERY_S
+    def tap(_: Answer, carrier: Carrier) -> None:
+        # New requests on another connection must not make those older that still wait on the first.
+        served.append(carrier.serial)
+        if carrier.serial == 0 or served.count(0) == 7:
+            clock.now += EVERY_S
 
     with Server(script) as server:
         spec = plan(profile, [server.address], 40, streams=8, concurrency=8, rate=1 / EVERY_S)
