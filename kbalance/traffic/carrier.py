@@ -6,7 +6,7 @@ from collections import defaultdict
 from kbalance.model.observation import Answers, ConnectionObservation
 from kbalance.model.target import Address
 from kbalance.model.words import Closer, Failure
-from kbalance.wire.dialled import Dialled, Tls
+from kbalance.wire.dialled import NO_HTTP2, NOT_TLS, UNTRUSTED, Dialled, Tls
 from kbalance.wire.http1 import A_FRAME, NOT_HTTP2
 
 MOST_NAMES = 10_000
@@ -18,8 +18,11 @@ ADVICE = {
     A_FRAME: "--protocol grpc, or h2c",
     f"{NOT_HTTP2}: 'HTTP/1": "--protocol http1",
     f"{NOT_HTTP2}: '<": "--protocol http1",
+    NO_HTTP2: "--protocol http1",
+    NOT_TLS: "http:// where it is meant to be without",
+    UNTRUSTED: "--cacert FILE, or -k",
 }
-"""How the words of a server begin that speaks another protocol, and what to give then."""
+"""How the words for a server begin that speaks another protocol, or is not who it should be, and what to give then."""
 
 
 class Carrier(ABC):

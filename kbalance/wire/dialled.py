@@ -30,6 +30,12 @@ _OPENING = {
 }
 _NOT_YET = (errno.EAGAIN, errno.EWOULDBLOCK, errno.EINPROGRESS, errno.ENOTCONN, errno.EALREADY)
 
+UNTRUSTED = "the certificate is not trusted"
+NOT_TLS = "the answer is not TLS"
+NO_HTTP2 = "no HTTP/2 here"
+_PLAIN = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE")
+"""What OpenSSL calls an answer of another protocol; versions differ."""
+
 
 class Tls:
     """How a connection is encrypted: a context, and the name that is sent (SNI) and verified."""
@@ -190,4 +196,7 @@ def _opening_failed(code: int, text: str = "") -> ExchangeError:
 
 
 def _tls_words(error: Exception) -> str:
-    return str(getattr(error, "verify_message", "") or getattr(error, "reason", "") or error)
+    untrusted, reason = getattr(error, "verify_message", ""), getattr(error, "reason", "")
+    if untrusted:
+        return f"{UNTRUSTED}: {untrusted}"
+    return NOT_TLS if reason in _PLAIN else str(reason or error)

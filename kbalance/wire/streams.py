@@ -5,7 +5,7 @@ import contextlib
 from kbalance.errors import ExchangeError
 from kbalance.model.target import Address
 from kbalance.model.words import Failure
-from kbalance.wire.dialled import Dialled, Tls, waits
+from kbalance.wire.dialled import NO_HTTP2, Dialled, Tls, waits
 from kbalance.wire.http2 import Http2Connection
 from kbalance.wire.http2_events import Event
 from kbalance.wire.http2_fields import Fields
@@ -51,7 +51,7 @@ class StreamConnection(Dialled):
             chosen = self.sock.selected_alpn_protocol()
             if chosen != "h2":
                 what = f"the server chose {chosen}" if chosen else "the server does not choose a protocol"
-                raise ExchangeError(Failure.TLS, f"no HTTP/2 here: {what} in the TLS handshake (ALPN)")
+                raise ExchangeError(Failure.TLS, f"{NO_HTTP2}: {what} in the TLS handshake (ALPN)")
         return super()._opened()
 
     def ask(self, fields: Fields, body: bytes) -> tuple[int, bytes]:

@@ -211,7 +211,26 @@ def test_a_tls_server_without_http_2_that_is_to_speak_it_is_told(certificates: C
         ended = kbalance("probe", f"https://{server.address}/", "--cacert", certificates.cacert, "--protocol", "h2")
 
     assert (ended.code, ended.out) == (3, "")
-    assert "tls (no HTTP/2 here: the server does not choose a protocol in the TLS handshake (ALPN))" in ended.err
+    assert (
+        "tls (no HTTP/2 here: the server does not choose a protocol in the TLS handshake (ALPN); give --protocol http1)"
+        in ended.err
+    )
+
+
+def test_a_server_that_takes_no_tls_is_told(tmp_path: Path) -> None:
+    with nginx(tmp_path, http2=False) as address:
+        ended = kbalance("probe", f"https://{address}/page")
+
+    assert (ended.code, ended.out) == (3, "")
+    assert f"{address}: tls (the answer is not TLS; give http:// where it is meant to be without)" in ended.err
+
+
+def test_a_certificate_that_nobody_trusts_is_told(certificates: Certificates, tmp_path: Path) -> None:
+    with nginx(tmp_path, certificate=certificates.server_files("localhost", tmp_path)) as address:
+        ended = kbalance("probe", f"https://localhost:{address.port}/page")
+
+    assert (ended.code, ended.out) == (3, "")
+    assert "tls (the certificate is not trusted: unable to get local issuer certificate; give --cacert FILE, or -k)" in ended.err
 
 
 def test_a_server_of_grpc_over_tls_is_recognised(certificates: Certificates, tmp_path: Path) -> None:

@@ -300,5 +300,5 @@ def test_a_tls_server_that_does_not_choose_http2_is_told(
         observations, sums = finish(make_driver(spec, protocol=H2, tls=tls))
 
     assert sums.unanswered == {Failure.TLS: 6}
-    assert {o.detail for o in observations} == {detail}
+    assert {o.detail for o in observations} == {f"{detail}; give --protocol http1"}
     assert sums.opened == 0
