@@ -97,9 +97,9 @@ class Traffic:
 
 
 @contextmanager
-def traffic(cluster: Cluster, url: str, *dns: str) -> Iterator[Traffic]:
+def traffic(cluster: Cluster, url: str, *dns: str, timeout_s: float = 30.0) -> Iterator[Traffic]:
     """A client on a node, which reaches the API server as well."""
-    command = ["ip", "netns", "exec", NODE, sys.executable, "-m", "tests.cluster.traffic", url, *dns]
+    command = ["ip", "netns", "exec", NODE, sys.executable, "-m", "tests.cluster.traffic", url, str(timeout_s), *dns]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=cluster.environment(), cwd=ROOT) as process:
         made = Traffic(process)
@@ -317,7 +317,8 @@ def test_the_documented_role_is_enough_and_without_it_the_rule_is_spelled_out(
     cluster.apply(stage.namespace, service("two", ports=ports))
     account = as_account(cluster, stage.namespace, tmp_path, "default")
     url = f"http://two.{stage.namespace}.svc/hostname"
-    with traffic(account, url) as client:
+    with traffic(account, url, timeout_s=1.0) as client:
+        client.until(lambda: client.of("trouble") != [])
         client.end()
     refused = client.of("trouble")[0]["reason"]
 

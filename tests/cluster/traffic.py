@@ -36,9 +36,10 @@ class Telling(Hooks):
         tell("retried", endpoint=endpoint, error=repr(error))
 
 
-async def main(url: str, name: str = "", server: str = "") -> None:
+async def main(url: str, timeout_s: float, name: str = "", server: str = "") -> None:
     """
     Args:
+        timeout_s: of each request.
         name: is looked up in DNS at the server, instead of watching EndpointSlices.
     """
     ended = asyncio.Event()
@@ -47,7 +48,7 @@ async def main(url: str, name: str = "", server: str = "") -> None:
     asked = httpx.URL(url).host
     source = DnsEndpoints({asked: name}, nameservers=[Address(server, 53)]) if name else None
     transport = AsyncBalancingTransport(source, hooks=Telling())
-    async with httpx.AsyncClient(transport=transport, timeout=30.0, trust_env=False) as client:
+    async with httpx.AsyncClient(transport=transport, timeout=timeout_s, trust_env=False) as client:
 
         async def work() -> None:
             while not ended.is_set():
@@ -65,4 +66,5 @@ async def main(url: str, name: str = "", server: str = "") -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(*sys.argv[1:]))
+    _, url, timeout, *dns = sys.argv
+    asyncio.run(main(url, float(timeout), *dns))

@@ -22,7 +22,7 @@ from tests.wire.certificates import Certificates
 from tests.wire.grpc_calls import serving, unary
 
 from .http2_servers import Http2, Step, each, speaks
-from .servers import Peer, Server, hang, refusing, sends, steady
+from .servers import Peer, Server, hang, refusing, steady
 
 Fields = tuple[tuple[bytes, bytes], ...]
 
@@ -206,9 +206,11 @@ def test_a_server_of_tls_that_refuses_this_client_is_one() -> None:
 
 
 def test_other_servers_speak_no_tls(tmp_path: Path) -> None:
-    with Server(steady()) as server:
-        assert not speaks_tls(server.address, "localhost", patience())
-    with Server(sends(b"HTTP/1.1 400 Bad\r\n\r\n")) as server:
+    def answers(peer: Peer) -> None:
+        peer.sock.recv(65536)
+        peer.sock.sendall(b"HTTP/1.1 400 Bad\r\n\r\n")
+
+    with Server(answers) as server:
         assert not speaks_tls(server.address, "localhost", patience())
     with Server(lambda peer: None) as server:
         assert not speaks_tls(server.address, "localhost", patience())
