@@ -70,7 +70,7 @@ def test_profiles_open_what_they_stand_for(cluster: Cluster, protocol: str) -> N
 def test_the_default_concurrency_does_not_draw_short_lived_connections_together(cluster: Cluster) -> None:
     """Its connections are draws: one request each, whatever the protocol could do."""
     arguments = (f"http://{cluster.service}", *endpoint_options(cluster), "--protocol", "grpc", *QUICK)
-    (row,) = kbalance("probe", *arguments, "--profile", "short-lived", "--requests", "60").report["profiles"]
+    (row,) = kbalance("probe", *arguments, "--profile", "short-lived", "--requests", "60", "--no-early-stop").report["profiles"]
 
     assert row["connections"]["opened"] == row["requests"]["answered"] == 60
     assert row["connections"]["streams_max"] == 1
