@@ -73,6 +73,7 @@ class Cluster:
             check=False,
         )
         assert "Traceback" not in done.stderr, done.stderr
+        print(done.stdout, done.stderr)  # shown where a test fails
         return Ended(code=done.returncode, out=done.stdout, err=done.stderr)
 
     def probe(self, namespace: str, *arguments: str, target: str = "svc/web", node: str | None = None) -> Ended:
