@@ -145,7 +145,7 @@ class Carrier(ABC):
             abandoned=abandoned,
             retried=self.retried,
             closed_by=closed_by,
-            detail=_advised(detail),
+            detail=detail and _advised(detail),
             streams=self.streams,
             goaway_s=self.goaway_s,
             goaway=self.goaway,
